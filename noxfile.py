@@ -1,0 +1,156 @@
+"""The project's chores. `nox -l` lists them; arguments after `--` go to the tool that a session runs."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["lint", "typing", "tests"]
+nox.options.reuse_venv = "yes"
+# Not virtualenv: its current releases no longer make environments for Python 3.8.
+nox.options.default_venv_backend = "venv"
+# A missing Python is reported as a skipped session, also where the environment says that this is CI.
+nox.options.error_on_missing_interpreters = False
+
+ROOT = Path(__file__).parent
+PYTHONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
+RUFF = "ruff>=0.17,<0.18"
+
+
+def find_pyenv_pythons():
+    """Put every Python that pyenv has installed on PATH, the newest first.
+
+    Its shims are no use here: they exist for versions that are installed but not activated, and fail.
+    """
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    bins = [path for path in pyenv.glob("versions/*/bin") if (path / "python3").exists()]
+    bins.sort(key=lambda path: [int(number) for number in re.findall(r"\d+", path.parent.name)], reverse=True)
+    os.environ["PATH"] = os.pathsep.join([*map(str, bins), os.environ["PATH"]])
+
+
+find_pyenv_pythons()
+
+
+def copy_without_source(destination):
+    """Copy the checkout, all but src/: what is tested there is the installed package, or nothing."""
+    unwanted = shutil.ignore_patterns("src", ".*", "__pycache__", "build", "dist", "*.egg-info")
+    shutil.rmtree(destination, ignore_errors=True)
+    shutil.copytree(ROOT, destination, ignore=unwanted)
+
+
+def build_wheel(session, directory):
+    """Build the wheel into `directory`, emptied first, and return its path."""
+    shutil.rmtree(directory, ignore_errors=True)
+    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(directory), str(ROOT))
+    (wheel,) = directory.glob("ipcdatastore-*.whl")
+    return wheel
+
+
+@nox.session(python=PYTHONS)
+def tests(session):
+    """Run the suite on every installed Python from 3.8 to 3.13."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "pytest", "-n", "4", *session.posargs)
+
+
+@nox.session
+def lint(session):
+    """Check style and formatting."""
+    session.install(RUFF)
+    session.run("ruff", "check", "--output-format=concise")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+@nox.parametrize(
+    ("mypy", "target"),
+    [("mypy>=1.14,<1.15", "3.8"), ("mypy", "3.13")],
+    ids=["oldest", "newest"],
+)
+def typing(session, mypy, target):
+    """Check types, with the last mypy that knows Python 3.8 and with the newest one."""
+    session.install(mypy, "-e", ".[cli]")
+    session.run("mypy", "--strict", "--python-version", target, "src")
+
+
+@nox.session(reuse_venv=False)
+def wheel(session):
+    """Test the built wheel, with src/ out of reach."""
+    temporary = Path(session.create_tmp()).resolve()
+    session.install(f"{build_wheel(session, temporary / 'wheel')}[test]")
+    copy = temporary / "checkout"
+    copy_without_source(copy)
+    session.chdir(copy)
+    session.env["PYTHONPATH"] = ""
+    found = "import ipcdatastore as i; print(i.__file__); raise SystemExit('site-packages' not in i.__file__)"
+    session.run("python", "-c", found)
+    session.run("python", "-m", "pytest", "-n", "4", *session.posargs)
+
+
+@nox.session
+def model(session):
+    """Check the protocol's model through all its states, and that each broken variant of it fails."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "pytest", "tests/model", "--model=all", *session.posargs)
+
+
+@nox.session
+def bench(session):
+    """Print the figures, with those of the peers, and write them as JSON."""
+    session.install("-e", ".[bench]")
+    session.run("python", "benchmarks/bench.py", *session.posargs)
+
+
+@nox.session
+def demo(session):
+    """Run the demo: one gatherer, many readers, one kill, everything verified."""
+    session.install("-e", ".[cli]")
+    session.run("ipcdatastore", "demo", *session.posargs)
+
+
+@nox.session
+def py314(session):
+    """Run the suite under Python 3.14, in a Debian sid root (Linux, as root, with debootstrap)."""
+    for tool in ("debootstrap", "unshare", "chroot"):
+        if not shutil.which(tool):
+            session.skip(f"{tool} is not installed")
+    if os.geteuid() != 0:
+        session.skip("only root can build and enter a Debian root")
+
+    # Absolute and outside the session's directory, which nox empties when it makes the venv anew.
+    root = ROOT / ".nox" / "py314-root"
+    if not root.exists():
+        unfinished = root.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        packages = "--include=python3,python3-venv,python3-pip"
+        session.run("debootstrap", "--variant=minbase", packages, "sid", str(unfinished), external=True)
+        unfinished.rename(root)
+
+    # Packages are downloaded out here, so the root needs neither a network nor its certificates.
+    wheels = root / "wheels"
+    wheel = build_wheel(session, wheels)
+    platform = ["--python-version", "3.14", "--only-binary=:all:"]
+    session.run("python", "-m", "pip", "download", "--quiet", *platform, "-d", str(wheels), f"{wheel}[test]")
+    copy_without_source(root / "checkout")
+
+    script = """
+        set -e
+        python3 --version
+        python3 -m venv --clear /venv
+        /venv/bin/pip install --quiet --no-index --find-links /wheels "ipcdatastore[test]"
+        cd /checkout
+        exec /venv/bin/python -m pytest "$@"
+    """
+    enter = """
+        mount -t proc proc "$1/proc"
+        mount --rbind /dev "$1/dev"
+        mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
+        exec chroot "$@"
+    """
+    # The mounts live in a namespace of their own and go with its last process.
+    inside = ["env", "-i", "HOME=/root", "LANG=C.UTF-8", "PATH=/usr/bin:/bin", "sh", "-c", script, "pytest"]
+    arguments = ["-n", "4", *session.posargs]
+    session.run("unshare", "-m", "sh", "-ec", enter, "enter", str(root), *inside, *arguments, external=True)

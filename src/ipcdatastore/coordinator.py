@@ -1,0 +1,129 @@
+"""One writer at a time: a thread lock, then a file lock that the kernel drops when its holder dies.
+
+The file lock is on the region's own descriptor (where there is no ``fcntl``: on a file beside it), so it
+cannot be unlinked away from the data. The thread lock comes first, since all threads that share a
+handle share its open file description, and the file lock does not tell them apart.
+
+Waiting never blocks in the kernel: a blocked ``flock`` keeps Kodi from quitting and has no time-out.
+The lock says *who*, never whether the data is whole: that is what the dirty word is for.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from typing import Any, Callable, Optional
+
+from . import platform
+from .errors import LockTimeoutError, PlaceError
+from .platform import LOCK_EX, LOCK_SH, LOCK_UN
+
+FIRST_PAUSE = 0.00005
+LONGEST_PAUSE = 0.002
+
+
+class Coordinator:
+    """The writer lock of one handle. Protects every store to the region."""
+
+    __slots__ = ("_file", "_lock_file", "_own", "_thread", "fd", "path", "reopen", "timeout", "waits")
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self.path = path
+        self.timeout = timeout
+        self.waits = 0
+        self.fd = -1
+        self.reopen: Callable[[], None] = lambda: None
+        self._thread = threading.Lock()
+        self._own: Any = None
+
+    def attach(self, file: Any) -> None:
+        """Lock with `file`, the region's open file, from now on."""
+        if platform.LOCK_IN_OWN_FILE:
+            self._own = file = open(self.path + ".lock", "a+b", buffering=0)
+        self._file = file
+        lock = platform.lock_function(file.fileno())
+        if lock is None:
+            raise PlaceError(
+                f"the file system of {self.path} has no lock that ends with its holder; "
+                "choose a directory on another with `directory=`",
+                path=self.path,
+            )
+        self._lock_file = lock
+        self.fd = file.fileno()
+
+    def detach(self, *, forked: bool = False) -> None:
+        """Stop using the file. A forked child also forgets who of the parent's threads was inside."""
+        self.fd = -1
+        self._file = None
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+        if forked:
+            self._thread = threading.Lock()
+
+    def acquire(self) -> None:
+        """Become the writer, or raise ``LockTimeoutError`` after ``timeout`` seconds."""
+        if not self._thread.acquire(False):
+            self._wait_for_thread()
+        try:
+            if self.fd >= 0 and self._lock_file(self.fd, LOCK_EX):
+                return
+            self._wait_for_file(LOCK_EX)
+        except BaseException:
+            self._thread.release()
+            raise
+
+    def release(self) -> None:
+        """Let the next writer in. After a fork there is nothing to let go: the parent holds it."""
+        try:
+            if self.fd >= 0:
+                self._lock_file(self.fd, LOCK_UN)
+        finally:
+            self._thread.release()
+
+    def acquire_shared(self) -> None:
+        """Keep writers out, other readers not: the last resort of a reader under a full-speed writer."""
+        if not self._thread.acquire(False):
+            self._wait_for_thread()
+        try:
+            self._wait_for_file(LOCK_SH)
+        except BaseException:
+            self._thread.release()
+            raise
+
+    def _wait_for_thread(self) -> None:
+        self.waits += 1
+        if not self._thread.acquire(timeout=self.timeout):
+            raise LockTimeoutError(
+                f"another thread of this process held the writer lock of {self.path} for {self.timeout:g} s",
+                timeout=self.timeout,
+                holder=None,
+            )
+
+    def _wait_for_file(self, operation: int) -> None:
+        if self.fd < 0:
+            self.reopen()  # after a fork; raises when the handle was closed
+        deadline = time.monotonic() + self.timeout
+        pause = FIRST_PAUSE
+        waited = False
+        while not self._lock_file(self.fd, operation):
+            if not waited:
+                waited = True
+                self.waits += 1
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self.timed_out()
+            # Random pauses, since two waiters in step would meet again and again.
+            time.sleep(min(left, pause * (0.5 + random.random())))
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def timed_out(self) -> LockTimeoutError:
+        """The error that says who holds the lock, where the system tells."""
+        holder: Optional[int] = platform.lock_holder(self.path)
+        who = f"process {holder} holds it" if holder else "the system does not tell who holds it"
+        return LockTimeoutError(
+            f"the writer lock of {self.path} was not obtained in {self.timeout:g} s: {who}",
+            timeout=self.timeout,
+            holder=holder,
+        )

@@ -1,0 +1,316 @@
+"""One handle on one region, bytes to bytes: where opening, locking, reading and writing meet.
+
+The store above deals in keys and values; everything below deals in slots, blocks and words. An engine
+survives ``fork`` (the child opens the region again at its first use) and refuses everything once closed.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from zlib import crc32
+
+from . import check, place, platform, rebuild, recovery, transaction
+from .coordinator import Coordinator
+from .errors import ClosedError, FormatError, RegionDamagedError, RegionNotFoundError
+from .layout import (
+    CHANGE,
+    COUNT,
+    DEFAULT_MAX_SIZE,
+    DIRTY,
+    EVICT,
+    EVICT_POLICIES,
+    EXPIRING,
+    FREE_UNITS,
+    LENGTH,
+    MAX_REGION,
+    MAX_SIZE,
+    PAGE,
+    STATE,
+    STATE_DAMAGED,
+    STATE_LIVE,
+    TOP,
+    UNIT,
+    VERSION,
+    WRITE_VERSION,
+)
+from .reader import Reader, Record
+from .region import Policy, Region, create, is_stale, remove_leftovers
+from .transaction import Reads, Write
+from .writer import ANY, RETIRE, Writer
+
+MODES = ("r", "w", "c", "n")
+MIN_SIZE = PAGE
+_EVICT_NAMES = {number: name for name, number in EVICT_POLICIES.items()}
+_handles: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+class Options(NamedTuple):
+    """What a handle was opened with. None = as the region says."""
+
+    mode: str = "c"
+    max_size: Optional[int] = None
+    evict: Optional[str] = None
+    serializer: Optional[str] = None
+    timeout: float = 10.0
+
+
+class _Unusable:
+    """Stands in for the words of a region that cannot be used as it was: closed, or inherited through a fork."""
+
+    __slots__ = ("_act",)
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act = act
+
+    def __getitem__(self, index: Any) -> int:
+        self._act()
+        raise IndexError("mapped anew: read again")
+
+    def __len__(self) -> int:
+        self._act()
+        return 0
+
+
+class Engine:
+    """Reads and writes of one handle."""
+
+    def __init__(self, name: str, directory: Optional[str], options: Options) -> None:
+        self.name = place.check_name(name)
+        self.directory = place.resolve_directory(directory)
+        self.path = place.region_path(self.directory, name)
+        self.options = options
+        self.closed = False
+        self.coordinator = Coordinator(self.path, options.timeout)
+        self.coordinator.reopen = self._reopen
+        self.region = self._open_region()
+        self._attach(self.region)
+        if options.mode == "n":
+            self.clear()
+        self._apply_policy()
+        _handles.add(self)
+
+    # --- opening -------------------------------------------------------------------------------------
+    def _open_region(self) -> Region:
+        """The region, made first if it is missing (or was left by an earlier boot) and the mode allows."""
+        mode = self.options.mode
+        creating = mode in ("c", "n")
+        if not os.path.isdir(self.directory) and creating:
+            place.prepare_directory(self.directory)
+        else:
+            place.check_directory(self.directory)
+        try:
+            stale = is_stale(self.path)
+        except RegionNotFoundError:
+            stale = True
+        if stale:
+            if not creating:
+                raise RegionNotFoundError(
+                    f'there is no region {self.name!r} in {self.directory}; mode "c" creates one', path=self.path
+                )
+            self._create()
+        region = Region(self.path, writable=mode != "r")
+        try:
+            self._check_options(region)
+        except BaseException:
+            region.close()
+            raise
+        return region
+
+    def _create(self) -> None:
+        """Make the region unless somebody else just did. The creation lock is a file that is never deleted."""
+        from filelock import FileLock, Timeout
+
+        try:
+            lock = FileLock(self.path + ".create.lock", timeout=self.options.timeout)
+            with lock:
+                exists = os.path.lexists(self.path)
+                if exists and not is_stale(self.path):
+                    return
+                remove_leftovers(self.path)
+                create(self.path, self._policy(), replace=exists)
+        except Timeout as error:
+            raise self.coordinator.timed_out() from error
+        except OSError as error:
+            raise place.cannot_write(self.directory, error) from error
+
+    def _policy(self) -> Policy:
+        options = self.options
+        return Policy(
+            options.serializer or "pickle",
+            DEFAULT_MAX_SIZE if options.max_size is None else options.max_size,
+            options.evict or "none",
+        )
+
+    def _check_options(self, region: Region) -> None:
+        wanted = self.options.serializer
+        found = region.header.serializer
+        if wanted is not None and wanted != found:
+            raise FormatError(
+                f"the region {self.path} was made with serializer={found!r}, this handle wants {wanted!r}: "
+                "open it without `serializer=`, or use another name",
+                path=self.path,
+            )
+        if region.header.write_version > WRITE_VERSION and region.writable:
+            raise FormatError(
+                f"the region {self.path} has format {region.header.write_version}, this release writes "
+                f'{WRITE_VERSION}: open it with mode="r", or upgrade ipcdatastore here',
+                path=self.path,
+            )
+        if region.words[STATE] not in (STATE_LIVE, STATE_DAMAGED):
+            raise RegionDamagedError(
+                f"the region {self.path} is damaged: its state is {region.words[STATE]}",
+                path=self.path,
+                problems=("state",),
+            )
+
+    def _attach(self, region: Region) -> None:
+        self.region = region
+        self.coordinator.attach(region.file)
+        self.reader = Reader(region, self.coordinator)
+        self.writer = Writer(region, self.coordinator)
+        self.seed = region.header.seed
+
+    def _apply_policy(self) -> None:
+        """An explicit policy changes the region's."""
+        if not self.region.writable:
+            return
+        max_size, evict = self.options.max_size, self.options.evict
+        number = None if evict is None else EVICT_POLICIES[evict]
+        words, longs = self.region.words, self.region.longs
+        if max_size not in (None, longs[MAX_SIZE // 2]) or number not in (None, words[EVICT]):
+            self.writer.set_policy(max_size, number)
+
+    # --- one key -------------------------------------------------------------------------------------
+    def put(self, key: bytes, kind: int, value: bytes, expires: int = 0, expect: int = ANY) -> Tuple[int, int]:
+        """Store a record. ``(version, 0)``, or ``(0, version found)`` where that is not `expect`."""
+        hashed = crc32(key, self.seed)
+        version, found = self.writer.put(key, hashed, kind, 0, value, expires, expect)
+        if version == RETIRE:
+            reads = {} if expect == ANY else {key: (hashed, expect)}
+            return transaction.commit(self.writer, [Write(key, hashed, kind, 0, value, expires)], reads), 0
+        return version, found
+
+    def get(self, key: bytes) -> Optional[Record]:
+        """The record of `key` as it is now, None if there is none. Takes no lock."""
+        return self.reader.get(key, crc32(key, self.seed))
+
+    def get_many(self, keys: Sequence[bytes]) -> List[Optional[Record]]:
+        """The records of `keys`, all as they were at one moment."""
+        return self.reader.get_many([(key, crc32(key, self.seed)) for key in keys])
+
+    def delete(self, key: bytes, expect: int = ANY) -> Tuple[Optional[bytes], int]:
+        """Delete a record: its bytes and the version of the deletion; or None and the version found."""
+        return self.writer.delete(key, crc32(key, self.seed), expect)
+
+    # --- several keys --------------------------------------------------------------------------------
+    def commit(self, writes: Sequence[Write], reads: Optional[Reads] = None) -> int:
+        """Do all writes at one moment, if everything in `reads` is as it was. See :mod:`transaction`."""
+        return transaction.commit(self.writer, writes, reads)
+
+    def clear(self) -> int:
+        """Delete every record at one moment. How many there were."""
+        return transaction.clear(self.writer)
+
+    # --- upkeep --------------------------------------------------------------------------------------
+    def check(self) -> List[str]:
+        """What is wrong with the region, as sentences. Keeps writers out while it looks."""
+        if self.region.writable:
+            self.writer.begin()
+        else:
+            self.coordinator.acquire_shared()
+        try:
+            self.region.follow()
+            return check.check(self.region)
+        finally:
+            self.coordinator.release()
+
+    def repair(self) -> List[str]:
+        """Finish what a dead writer left, rebuild everything derived, give up records that are damaged.
+
+        What was given up, as sentences.
+        """
+        if not self.region.writable:
+            raise self.writer.read_only()
+        self.coordinator.acquire()
+        try:
+            region = self.region
+            region.follow()
+            if region.words[STATE] == STATE_LIVE and region.words[DIRTY]:
+                try:
+                    recovery.recover(region, self.writer.nonce)
+                except RegionDamagedError:
+                    pass  # that is what the rest of this is for
+            given_up = rebuild.rebuild(region, self.writer.nonce, salvage=True)
+            words = region.words
+            words[STATE] = STATE_LIVE
+            words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
+            words[DIRTY] = 0
+            return [f"the record of slot {slot} was damaged and is gone" for slot in given_up]
+        finally:
+            self.coordinator.release()
+
+    def facts(self) -> Dict[str, Any]:
+        """Figures of the region and of this handle, read without a lock."""
+        words, longs = self.region.words, self.region.longs
+        return {
+            "records": words[COUNT],
+            "expiring": words[EXPIRING],
+            "version": longs[VERSION // 2],
+            "file_bytes": words[LENGTH] * PAGE,
+            "heap_bytes": words[TOP] * UNIT,
+            "free_bytes": words[FREE_UNITS] * UNIT,
+            "max_size": longs[MAX_SIZE // 2],
+            "evict": _EVICT_NAMES.get(words[EVICT], "?"),
+            "serializer": self.region.header.serializer,
+            "damaged": words[STATE] == STATE_DAMAGED,
+            "retries": self.reader.retries,
+            "locked_reads": self.reader.fallbacks,
+            "lock_waits": self.coordinator.waits,
+        }
+
+    # --- the end of a handle -------------------------------------------------------------------------
+    def close(self) -> None:
+        """Let go of file and mapping. Everything after that raises ``ClosedError``."""
+        if self.closed:
+            return
+        self.closed = True
+        _handles.discard(self)
+        self._detach(self._refuse)
+
+    def _detach(self, act: Callable[[], None], *, forked: bool = False) -> None:
+        self.coordinator.detach(forked=forked)
+        self.region.close()
+        self.region.words = self.region.longs = _Unusable(act)
+
+    def _refuse(self) -> None:
+        raise ClosedError(f"the handle of region {self.path} was closed; open it again")
+
+    def _reopen(self) -> None:
+        """In a forked child: a descriptor and a lock of its own. Nothing of the parent's is unlocked."""
+        if self.closed:
+            self._refuse()
+        region = Region(self.path, writable=self.options.mode != "r")
+        if region.header.region_id != self.region.header.region_id:
+            region.close()
+            raise RegionNotFoundError(
+                f"the region {self.path} was replaced while this process was forked: close and open again",
+                path=self.path,
+            )
+        self.region.become(region)
+        self.coordinator.attach(self.region.file)
+        self.writer.renew()
+
+    def after_fork(self) -> None:
+        """Drop what a forked child must not use. Runs in the child, before anything else does."""
+        if not self.closed:
+            self._detach(self._reopen, forked=True)
+
+
+def _after_fork_in_child() -> None:
+    for engine in list(_handles):
+        engine.after_fork()
+
+
+platform.at_fork_in_child(_after_fork_in_child)

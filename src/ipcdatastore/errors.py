@@ -1,0 +1,171 @@
+"""The public exception tree.
+
+::
+
+    DatastoreError
+    +-- InvalidNameError        (ValueError)       a region or namespace name that cannot be used
+    +-- KeyTypeError            (TypeError)        a key that is not str, bytes, int or a tuple of them
+    +-- TooLargeError           (ValueError)       a key or a value over the limit
+    +-- EncodeError             (TypeError)        a value that the serializer cannot write
+    +-- DecodeError             (ValueError)       a value that this process cannot read
+    +-- ReadOnlyError           (PermissionError)  a write through a read-only handle
+    +-- ClosedError             (ValueError)       a handle used after ``close``
+    +-- RegionNotFoundError     (FileNotFoundError)
+    +-- PlaceError              (OSError)          a directory that cannot hold a region
+    +-- UntrustedRegionError    (PermissionError)  a region that somebody else owns or can write
+    +-- FormatError             (ValueError)       a region of another format, byte order or serializer
+    +-- RegionDamagedError      (RuntimeError)     a region whose bytes contradict each other
+    +-- StoreFullError          (MemoryError)      no room, and nothing was changed
+    +-- LockTimeoutError        (TimeoutError)     the writer lock was not obtained in time
+    +-- LockLostError           (RuntimeError)     somebody else wrote while this handle held the lock
+    +-- ConflictError           (RuntimeError)     a transaction met a change made meanwhile
+
+Each derives from the builtin that a caller would already catch, carries what it speaks of as
+attributes, and survives pickling. All of them can be imported from :mod:`ipcdatastore`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional, Tuple, Type
+
+__all__ = [
+    "ClosedError",
+    "ConflictError",
+    "DatastoreError",
+    "DecodeError",
+    "EncodeError",
+    "FormatError",
+    "InvalidNameError",
+    "KeyTypeError",
+    "LockLostError",
+    "LockTimeoutError",
+    "PlaceError",
+    "ReadOnlyError",
+    "RegionDamagedError",
+    "RegionNotFoundError",
+    "StoreFullError",
+    "TooLargeError",
+    "UntrustedRegionError",
+]
+
+
+class DatastoreError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self._fields = fields
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self._fields)
+
+
+def _rebuild(kind: Type[DatastoreError], message: str, fields: Dict[str, Any]) -> DatastoreError:
+    return kind(message, **fields)
+
+
+class InvalidNameError(DatastoreError, ValueError):
+    """A name that cannot be used. ``name`` is the offender."""
+
+    name: Any
+
+
+class KeyTypeError(DatastoreError, TypeError):
+    """A key of a type that has no canonical form. ``key`` is the offender."""
+
+    key: Any
+
+
+class TooLargeError(DatastoreError, ValueError):
+    """A key or value over the limit. ``size`` and ``limit`` are bytes."""
+
+    size: int
+    limit: int
+
+
+class EncodeError(DatastoreError, TypeError):
+    """A value that the region's serializer cannot write. ``key`` says which; ``__cause__`` says why."""
+
+    key: Any
+
+
+class DecodeError(DatastoreError, ValueError):
+    """A value that this process cannot read.
+
+    ``key`` says which; ``module`` and ``name`` say which class could not be found, where that is the
+    reason; ``__cause__`` is the serializer's own error.
+    """
+
+    key: Any
+    module: Optional[str]
+    name: Optional[str]
+
+
+class ReadOnlyError(DatastoreError, PermissionError):
+    """A write through a handle that was opened with ``mode="r"``."""
+
+
+class ClosedError(DatastoreError, ValueError):
+    """The handle was closed."""
+
+
+class RegionNotFoundError(DatastoreError, FileNotFoundError):
+    """There is no region ``path``, and the mode does not create one."""
+
+    path: str
+
+
+class PlaceError(DatastoreError, OSError):
+    """The directory ``path`` cannot hold a region; ``__cause__`` is the system's own error, if any."""
+
+    path: str
+
+
+class UntrustedRegionError(DatastoreError, PermissionError):
+    """``path`` is owned by, or can be written by, somebody else: nothing of it was read."""
+
+    path: str
+
+
+class FormatError(DatastoreError, ValueError):
+    """``path`` is no region, or one of another format version, byte order or serializer."""
+
+    path: str
+
+
+class RegionDamagedError(DatastoreError, RuntimeError):
+    """The bytes of region ``path`` contradict each other; ``problems`` lists what was found."""
+
+    path: str
+    problems: Tuple[str, ...]
+
+
+class StoreFullError(DatastoreError, MemoryError):
+    """No room, and nothing was changed. ``needed`` and ``free`` are bytes; ``hint`` says what to do."""
+
+    needed: int
+    free: int
+    hint: str
+
+
+class LockTimeoutError(DatastoreError, TimeoutError):
+    """The writer lock was not obtained in ``timeout`` seconds; ``holder`` is a pid, where one is known."""
+
+    timeout: float
+    holder: Optional[int]
+
+
+class LockLostError(DatastoreError, RuntimeError):
+    """Another writer was inside while this handle held the lock; nothing more was touched."""
+
+
+class ConflictError(DatastoreError, RuntimeError):
+    """A transaction read ``key``, which another writer changed before the commit. Nothing was written."""
+
+    key: Any

@@ -1,0 +1,258 @@
+"""The index: key hash -> slot, in 256 open-addressing tables; and the chunks that slots live in.
+
+A slot never moves. A table entry is the word index of a slot (0 empty, all ones a tombstone). When a
+table fills up, a new one is built beside it, one store of the partition's descriptor switches readers
+over, and ``STRUCTURE`` then tells a reader that found nothing to look again.
+
+All of this runs under the writer lock. Nothing here stores outside of a plan, except into memory that
+nobody reads yet: a free block past its first three words, or the file past the top.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Iterator, List, NamedTuple, Tuple
+
+from .heap import Plan, carve, push
+from .layout import (
+    BLOCK_HEADER_WORDS,
+    CHUNK_CURRENT,
+    CHUNK_FIRST,
+    CHUNK_SLOTS_MAX,
+    CHUNK_SLOTS_MIN,
+    COUNT,
+    DESCRIPTORS,
+    EMPTY,
+    PARTITIONS,
+    RECORD_LENGTHS,
+    RECORD_SIZE,
+    SEQ_RETIRE,
+    SLOT_CELL,
+    SLOT_END,
+    SLOT_FREE,
+    SLOT_HASH,
+    SLOT_TOP,
+    SLOT_WORDS,
+    STRUCTURE,
+    SYSTEM_CHUNK,
+    SYSTEM_TABLE,
+    TABLE_MIN,
+    TAG_SYSTEM,
+    TOMBSTONE,
+    UNIT,
+    WORD_CELL,
+    size_class,
+)
+
+
+class Found(NamedTuple):
+    """Where a key is, or where it would go."""
+
+    slot: int  # word index, 0 = the key is absent
+    word: int
+    block: int
+    size: int  # bytes of the record
+    entry: int  # word index of its table entry; of an absent key: where to put one, 0 = no table
+
+
+def find(words: Any, data: Any, key: bytes, hashed: int) -> Tuple[int, int, int, int, int]:
+    """A :class:`Found` (as a plain tuple, for speed). The writer's look-up: nothing is torn under the lock."""
+    table = words[DESCRIPTORS + (hashed & PARTITIONS - 1)]
+    if not table:
+        return 0, 0, 0, 0, 0
+    base = 4 * table + BLOCK_HEADER_WORDS
+    mask = words[base - 1]
+    i = hashed >> 8 & mask
+    hole = 0
+    while True:
+        slot = words[base + i]
+        if slot == EMPTY:
+            return 0, 0, 0, 0, hole or base + i
+        if slot == TOMBSTONE:
+            hole = hole or base + i
+        elif words[slot + SLOT_HASH] == hashed:
+            word = words[slot]
+            block = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
+            if block:
+                at = block * UNIT
+                _, key_length, _, _, value_length = RECORD_LENGTHS.unpack_from(data, at)
+                at += RECORD_SIZE
+                if data[at : at + key_length] == key:
+                    return slot, word, block, RECORD_SIZE + key_length + value_length, base + i
+        i = i + 1 & mask
+
+
+def find_hole(words: Any, hashed: int) -> int:
+    """Where an entry for a hash can go, whether or not one for the same key exists; 0 = no table."""
+    table = words[DESCRIPTORS + (hashed & PARTITIONS - 1)]
+    if not table:
+        return 0
+    base = 4 * table + BLOCK_HEADER_WORDS
+    mask = words[base - 1]
+    i = hashed >> 8 & mask
+    while words[base + i] not in (EMPTY, TOMBSTONE):
+        i = i + 1 & mask
+    return int(base + i)
+
+
+def is_crowded(words: Any, entry: int, hashed: int) -> bool:
+    """Whether an insert at `entry` needs a new table first: there is none, or it would be over 2/3 full."""
+    if not entry:
+        return True
+    if words[entry] != EMPTY:
+        return False
+    base = 4 * words[DESCRIPTORS + (hashed & PARTITIONS - 1)] + BLOCK_HEADER_WORDS
+    return bool(3 * words[base - 2] >= 2 * words[base - 1])
+
+
+def used_address(words: Any, hashed: int) -> int:
+    """The word that counts the entries of a hash's table that are not empty."""
+    return int(4 * words[DESCRIPTORS + (hashed & PARTITIONS - 1)] + 2)
+
+
+def live_entries(words: Any, table: int) -> List[int]:
+    """The slots that a table names."""
+    if not table:
+        return []
+    base = 4 * table + BLOCK_HEADER_WORDS
+    entries = words[base : base + words[base - 1] + 1].tolist()
+    return [slot for slot in entries if slot not in (EMPTY, TOMBSTONE)]
+
+
+def table_image(words: Any, slots: List[int]) -> Tuple[List[int], int]:
+    """(entries, mask) of a table with these slots and room for as many again."""
+    size = TABLE_MIN
+    while size < 2 * (len(slots) + 1):
+        size *= 2
+    mask = size - 1
+    entries = [EMPTY] * size
+    for slot in slots:
+        i = words[slot + SLOT_HASH] >> 8 & mask
+        while entries[i]:
+            i = i + 1 & mask
+        entries[i] = slot
+    return entries, mask
+
+
+def plan_table(plan: Plan, region: Any, partition: int, limit: int) -> bool:
+    """Plan to switch a partition to a fresh table without tombstones. False if there is no room."""
+    words = region.words
+    old = words[DESCRIPTORS + partition]
+    slots = live_entries(words, old)
+    entries, mask = table_image(words, slots)
+    _, units = size_class((4 * (BLOCK_HEADER_WORDS + len(entries)) + UNIT - 1) // UNIT)
+    block = carve(plan, units, limit)
+    if not block:
+        return False
+    write_table(region, block, entries, mask)
+    plan[4 * block] = units << 2 | TAG_SYSTEM
+    plan[4 * block + 1] = SYSTEM_TABLE
+    plan[4 * block + 2] = len(slots)
+    plan[DESCRIPTORS + partition] = block
+    plan[STRUCTURE] = plan.load(STRUCTURE) + 1 & 0xFFFFFFFF
+    if old:
+        push(plan, old, words[4 * old] >> 2)
+    return True
+
+
+def write_table(region: Any, block: int, entries: List[int], mask: int) -> None:
+    """Store what readers of a table need, into a block that nobody reads yet."""
+    at = (4 * block + BLOCK_HEADER_WORDS) * 4
+    region.data[at : at + 4 * len(entries)] = struct.pack(f"={len(entries)}I", *entries)
+    region.words[4 * block + 3] = mask
+
+
+def needs_chunk(words: Any) -> bool:
+    return not words[SLOT_FREE] and words[SLOT_TOP] == words[SLOT_END]
+
+
+def chunk_units(words: Any) -> int:
+    """Units of the next slot chunk: half as many slots as there are records, within limits."""
+    wanted = min(max(CHUNK_SLOTS_MIN, words[COUNT] // 2), CHUNK_SLOTS_MAX)
+    return size_class(1 + wanted * SLOT_WORDS * 4 // UNIT)[1]
+
+
+def plan_chunk(plan: Plan, region: Any, limit: int) -> bool:
+    """Plan to have never-used slots to give out again. False if there is no room."""
+    words = region.words
+    current = words[CHUNK_CURRENT]
+    following = words[4 * current + 2] if current else 0
+    if not following:
+        units = chunk_units(words)
+        following = carve(plan, units, limit)
+        if not following:
+            return False
+        region.data[following * UNIT + UNIT : (following + units) * UNIT] = bytes((units - 1) * UNIT)
+        count = (units - 1) * UNIT // (SLOT_WORDS * 4)
+        plan[4 * following] = units << 2 | TAG_SYSTEM
+        plan[4 * following + 1] = SYSTEM_CHUNK
+        plan[4 * following + 2] = 0
+        plan[4 * following + 3] = count
+        plan[4 * current + 2 if current else CHUNK_FIRST] = following
+    else:
+        count = words[4 * following + 3]
+    first = 4 * following + BLOCK_HEADER_WORDS
+    plan[CHUNK_CURRENT] = following
+    plan[SLOT_TOP] = first
+    plan[SLOT_END] = first + SLOT_WORDS * count
+    return True
+
+
+def take_slot(plan: Plan) -> int:
+    """Plan to take a slot that holds nothing. There is one: see :func:`needs_chunk`."""
+    slot = plan.load(SLOT_FREE)
+    if slot:
+        plan[SLOT_FREE] = plan.load(slot + SLOT_HASH)
+    else:
+        slot = plan.load(SLOT_TOP)
+        plan[SLOT_TOP] = slot + SLOT_WORDS
+    return slot
+
+
+def chunks(words: Any) -> Iterator[Tuple[int, int]]:
+    """(word index of the first slot, how many) of each chunk. Safe without the lock: the chain only grows."""
+    limit = len(words)
+    chunk = words[CHUNK_FIRST]
+    seen = 0
+    while chunk and 4 * chunk + BLOCK_HEADER_WORDS <= limit and seen < limit:
+        count = words[4 * chunk + 3]
+        first = 4 * chunk + BLOCK_HEADER_WORDS
+        if first + SLOT_WORDS * count > limit:
+            return
+        yield first, count
+        seen += count + 1
+        chunk = words[4 * chunk + 2]
+
+
+def slots(words: Any) -> Iterator[int]:
+    """The word index of every slot, used or not."""
+    for first, count in chunks(words):
+        yield from range(first, first + SLOT_WORDS * count, SLOT_WORDS)
+
+
+def find_entry(words: Any, slot: int) -> int:
+    """The word index of the table entry that names `slot`, 0 if none does."""
+    hashed = words[slot + SLOT_HASH]
+    table = words[DESCRIPTORS + (hashed & PARTITIONS - 1)]
+    if not table:
+        return 0
+    base = 4 * table + BLOCK_HEADER_WORDS
+    mask = words[base - 1]
+    start = i = hashed >> 8 & mask
+    while words[base + i] != EMPTY:
+        if words[base + i] == slot:
+            return int(base + i)
+        i = i + 1 & mask
+        if i == start:
+            break
+    return 0
+
+
+def give_slot(plan: Plan, slot: int, seq: int) -> None:
+    """Plan that nothing names `slot` any more: a tombstone, and the slot free, unless it is used up."""
+    entry = find_entry(plan.words, slot)
+    if entry:
+        plan[entry] = TOMBSTONE
+    if seq < SEQ_RETIRE:
+        plan[slot + SLOT_HASH] = plan.load(SLOT_FREE)
+        plan[SLOT_FREE] = slot

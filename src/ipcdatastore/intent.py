@@ -1,0 +1,117 @@
+"""The intent area: what a writer is about to do, stored before it does it.
+
+Three rules make a death harmless at any store:
+
+* while ``DIRTY`` is set, ``KIND`` says what the area holds; the area is only written while ``DIRTY`` is 0
+  or ``KIND`` is ``KIND_NONE``;
+* all values are absolute, so finishing twice is the same as finishing once;
+* a CRC over the area, so that damage is told from a death.
+"""
+
+from __future__ import annotations
+
+import struct
+from itertools import chain
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from zlib import crc32
+
+from .errors import StoreFullError
+from .heap import Plan
+from .layout import (
+    DIRTY,
+    INTENT,
+    INTENT_WORDS,
+    KIND,
+    KIND_NONE,
+    KIND_SLOT,
+    KIND_STEP,
+    MAX_STEP,
+    SLOT_INTENT_HEAD,
+)
+from .platform import fence
+
+INTENT_AT = INTENT * 4
+_PACKERS = [struct.Struct(f"={n}I").pack for n in range(INTENT_WORDS)]
+
+
+class SlotIntent(NamedTuple):
+    """One slot's publish: what to put back if it did not happen, what to finish if it did."""
+
+    slot: int
+    before: int
+    target: int
+    version: int
+    undo: Tuple[Tuple[int, int], ...]
+    redo: Tuple[Tuple[int, int], ...]
+
+
+def declare(data: Any, payload: Sequence[int]) -> None:
+    """Store the payload and its CRC. ``DIRTY`` is 0, or ``KIND`` is ``KIND_NONE``."""
+    packed = _PACKERS[len(payload)](*payload)
+    data[INTENT_AT : INTENT_AT + 4 + len(packed)] = crc32(packed).to_bytes(4, _ORDER) + packed
+
+
+_ORDER = "little" if struct.pack("=H", 1) == b"\1\0" else "big"
+
+
+def step(region: Any, nonce: int, plan: Plan, publish: Optional[int] = None) -> None:
+    """Make all stores of `plan` happen or none, whoever dies when. ``DIRTY`` stays set.
+
+    `publish` is the address whose store readers act on: it comes first, between two fences.
+    """
+    pairs = dict(plan)
+    if len(pairs) > MAX_STEP:
+        raise StoreFullError(
+            f"internal limit: a step of {len(pairs)} stores", needed=len(pairs), free=MAX_STEP, hint="report this"
+        )
+    if publish is not None:
+        pairs = {publish: pairs.pop(publish), **pairs}
+    words = region.words
+    words[KIND] = KIND_NONE
+    declare(region.data, [len(pairs), *chain.from_iterable(pairs.items())])
+    words[KIND] = KIND_STEP
+    words[DIRTY] = nonce
+    apply(words, pairs)
+    words[KIND] = KIND_NONE
+
+
+def apply(words: Any, pairs: Dict[int, int]) -> None:
+    """The stores of a step, in order; fenced around the first."""
+    fence()
+    first = True
+    for address, value in pairs.items():
+        words[address] = value
+        if first:
+            fence()
+            first = False
+
+
+def read_payload(region: Any) -> List[int]:
+    """The intent area's words, longer than what was stored; empty if the CRC of no kind fits."""
+    kind = region.words[KIND]
+    area = list(region.words[INTENT : INTENT + INTENT_WORDS])
+    crc, body = area[0], area[1:]
+    if kind == KIND_STEP:
+        length = 1 + 2 * body[0] if body[0] <= MAX_STEP else 0
+    elif kind == KIND_SLOT:
+        pairs = body[5] + body[6] if max(body[5], body[6]) < INTENT_WORDS else INTENT_WORDS
+        length = SLOT_INTENT_HEAD + 2 * pairs
+    else:
+        length = 0
+    if not 0 < length < INTENT_WORDS or crc32(_PACKERS[length](*body[:length])) != crc:
+        return []
+    return body[:length]
+
+
+def parse_step(payload: List[int]) -> Dict[int, int]:
+    return dict(_pairs(payload[1:]))
+
+
+def parse_slot(payload: List[int]) -> SlotIntent:
+    slot, before, target, low, high, undo, redo = payload[:SLOT_INTENT_HEAD]
+    pairs = _pairs(payload[SLOT_INTENT_HEAD:])
+    return SlotIntent(slot, before, target, low | high << 32, pairs[:undo], pairs[undo : undo + redo])
+
+
+def _pairs(flat: List[int]) -> Tuple[Tuple[int, int], ...]:
+    return tuple(zip(flat[::2], flat[1::2]))

@@ -1,0 +1,275 @@
+"""The only module that knows on which system it runs. Each capability is looked up once.
+
+Locks here are *whole file and per open file description*, and the kernel drops them when their
+holder dies: ``flock`` where it works (two sub-interpreters of one process exclude each other with it),
+open-file-description locks on mounts that answer ENOSYS to ``flock``, ``portalocker`` on a file of
+its own where there is no ``fcntl``. Never ``lockf``: it does not exclude two handles of one process,
+and closing any descriptor of the file drops it. Never a lock file that outlives its holder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform as _platform
+import stat
+import struct
+import sys
+import threading
+import time
+from typing import Any, Callable, Optional, Tuple
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+IS_WINDOWS = os.name == "nt"
+HAS_UID = hasattr(os, "geteuid")
+
+# x86 keeps stores in order and loads in order, which is all that the protocol needs from a fence (the
+# model's `sc` memory is this machine); elsewhere a fence is a private lock released and taken again.
+NEEDS_FENCE = _platform.machine().lower() not in ("x86_64", "amd64", "i386", "i486", "i586", "i686", "x86")
+
+OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+# A lock held on a file of its own, not on the region: Windows' byte locks are mandatory.
+LOCK_IN_OWN_FILE = fcntl is None
+
+_NETWORK_FILE_SYSTEMS = frozenset(
+    "nfs nfs4 cifs smb3 smbfs afs 9p ceph fuse.sshfs fuse.glusterfs lustre gfs2 ocfs2 beegfs fuse.s3fs".split()
+)
+_F_OFD_SETLK = 37
+_LOCK_REFUSED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_LOCK_MISSING = (errno.ENOSYS, errno.EOPNOTSUPP, getattr(errno, "ENOTSUP", errno.EOPNOTSUPP), errno.EINVAL)
+
+
+# --- clock -------------------------------------------------------------------------------------------
+# Expiry must survive a wall clock that jumps, and mean the same in every process: a clock that counts
+# since boot, asleep or not. The header records which one, so that a region never mixes two.
+CLOCK_BOOTTIME = 1
+CLOCK_MONOTONIC = 2
+CLOCK_WALL = 3
+
+if sys.platform.startswith("linux") and hasattr(time, "CLOCK_BOOTTIME"):
+    CLOCK = CLOCK_BOOTTIME
+
+    def now_ns() -> int:
+        """Nanoseconds on the clock that expiry uses."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+elif not IS_WINDOWS:
+    CLOCK = CLOCK_MONOTONIC
+    now_ns = time.monotonic_ns
+else:  # Windows changed the source of its monotonic clock in Python 3.13
+    CLOCK = CLOCK_WALL
+    now_ns = time.time_ns
+
+
+def boot_id() -> bytes:
+    """16 bytes that change with every boot, or zeros where the system does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return bytes.fromhex(file.read().decode("ascii").strip().replace("-", ""))[:16].ljust(16, b"\0")
+    except (OSError, ValueError):
+        return bytes(16)
+
+
+# --- fences ------------------------------------------------------------------------------------------
+def fence() -> None:
+    """Order every load and store before against every one after, where the machine needs to be told.
+
+    Releasing a held lock and taking it again is a store-release followed by a load-acquire, which is a
+    full fence on ARM; the usual order, acquire then release, is none. The lock is a fresh one, so any
+    thread may call this at any time.
+    """
+    if NEEDS_FENCE:
+        lock = threading.Lock()
+        lock.acquire()
+        lock.release()
+        lock.acquire()
+
+
+# --- locks -------------------------------------------------------------------------------------------
+def _flock(fd: int, operation: int) -> bool:
+    try:
+        fcntl.flock(fd, operation | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _LOCK_REFUSED:
+            return False
+        raise
+    return True
+
+
+def _ofd_lock(fd: int, operation: int) -> bool:
+    kind = {fcntl.LOCK_EX: fcntl.F_WRLCK, fcntl.LOCK_SH: fcntl.F_RDLCK, fcntl.LOCK_UN: fcntl.F_UNLCK}[operation]
+    try:
+        fcntl.fcntl(fd, _F_OFD_SETLK, struct.pack("@hhqqi", kind, os.SEEK_SET, 0, 0, 0))
+    except OSError as error:
+        if error.errno in _LOCK_REFUSED:
+            return False
+        raise
+    return True
+
+
+def _portalocker(fd: int, operation: int) -> bool:
+    import portalocker
+
+    flags = {
+        1: portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING,
+        2: portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING,
+    }
+    with os.fdopen(fd, "r+b", closefd=False) as file:
+        if operation == LOCK_UN:
+            portalocker.unlock(file)
+            return True
+        try:
+            portalocker.lock(file, flags[operation])
+        except portalocker.exceptions.LockException:
+            return False
+    return True
+
+
+LOCK_SH, LOCK_EX, LOCK_UN = (fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_UN) if fcntl else (1, 2, 8)
+
+LockFunction = Callable[[int, int], bool]
+
+
+def lock_function(fd: int) -> Optional[LockFunction]:
+    """How to lock the open file `fd` (``lock(fd, LOCK_SH | LOCK_EX | LOCK_UN) -> obtained``).
+
+    None where the file system has no lock that the kernel releases when its holder dies.
+    """
+    if fcntl is None:
+        return _portalocker
+    for function in (_flock, _ofd_lock):
+        try:
+            if function(fd, LOCK_SH):
+                function(fd, LOCK_UN)
+            return function
+        except OSError as error:
+            if error.errno not in _LOCK_MISSING:
+                raise
+    return None
+
+
+def lock_holder(path: str) -> Optional[int]:
+    """The pid that holds a lock on the file at `path`, where the system tells; it may have just let go."""
+    try:
+        status = os.stat(path)
+        wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        with open("/proc/locks", encoding="ascii") as file:
+            for line in file:
+                fields = line.split()
+                if len(fields) > 5 and wanted in fields and "WRITE" in fields:
+                    pid = int(fields[fields.index("WRITE") + 1])
+                    return pid if pid > 0 else None
+    except (OSError, ValueError, AttributeError):
+        return None
+    return None
+
+
+# --- files -------------------------------------------------------------------------------------------
+def reserve(fd: int, offset: int, length: int) -> None:
+    """Give `length` bytes at `offset` real blocks, so that a store through a mapping cannot fail.
+
+    Raises ``OSError`` where the disk is full; the file may then be longer, but nothing is published.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(fd, offset, length)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+    zeros = bytes(65536)
+    os.lseek(fd, offset, os.SEEK_SET)
+    left = length
+    while left > 0:
+        left -= os.write(fd, zeros[: min(left, len(zeros))])
+
+
+def file_system(path: str) -> str:
+    """The type of the file system that holds `path` (``"tmpfs"``), ``""`` where the system does not tell."""
+    best, kind = "", ""
+    try:
+        real = os.path.realpath(path)
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                fields = line.split(" ")
+                mount = fields[4].replace("\\040", " ")
+                inside = real == mount or real.startswith(mount.rstrip("/") + "/")
+                if inside and len(mount) >= len(best):
+                    best, kind = mount, fields[fields.index("-", 6) + 1]
+    except (OSError, ValueError, IndexError):
+        return ""
+    return kind
+
+
+def is_network_file_system(kind: str) -> bool:
+    """Whether mappings of files there are not shared between all who map them."""
+    return kind in _NETWORK_FILE_SYSTEMS
+
+
+def default_directory() -> str:
+    """The directory of regions that were given none: a function of the user and the machine only.
+
+    Memory-backed where the system has such a place. No environment variable is asked, since a login
+    shell, cron and systemd differ in theirs, and one name must mean one store.
+    """
+    if not HAS_UID:
+        return _windows_directory()
+    leaf = f"ipcdatastore-{os.geteuid()}"
+    for base in ("/dev/shm", "/run/shm"):
+        if _is_shared_directory(base):
+            return os.path.join(base, leaf)
+    if sys.platform == "darwin":
+        try:
+            return os.path.join(os.confstr(65537) or "/tmp", leaf)  # _CS_DARWIN_USER_TEMP_DIR
+        except (ValueError, OSError):
+            return os.path.join("/tmp", leaf)
+    return os.path.join("/tmp" if _is_shared_directory("/tmp") else os.path.expanduser("~"), leaf)
+
+
+def _is_shared_directory(path: str) -> bool:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and os.access(path, os.W_OK | os.X_OK)
+
+
+def _windows_directory() -> str:
+    import ctypes
+
+    buffer = ctypes.create_unicode_buffer(1024)
+    ctypes.windll.shell32.SHGetFolderPathW(None, 0x1C, None, 0, buffer)  # type: ignore[attr-defined]
+    return os.path.join(buffer.value, "ipcdatastore", "regions")
+
+
+def owner_problem(status: os.stat_result) -> Optional[str]:
+    """Why the owner or the mode of a file cannot be trusted with pickles, None if they can."""
+    if not HAS_UID:
+        return None
+    if status.st_uid != os.geteuid():
+        return f"it is owned by uid {status.st_uid}, and this process runs as uid {os.geteuid()}"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"its mode {stat.S_IMODE(status.st_mode):04o} lets others write to it"
+    return None
+
+
+def at_fork_in_child(function: Callable[[], Any]) -> None:
+    """Have `function` run in every child after a fork, where there is such a thing."""
+    register = getattr(os, "register_at_fork", None)
+    if register is not None:
+        register(after_in_child=function)
+
+
+def capabilities() -> Tuple[Tuple[str, str], ...]:
+    """What was found on this system, as (name, value) pairs for people."""
+    return (
+        ("lock", "portalocker" if fcntl is None else "flock"),
+        ("fence", "needed" if NEEDS_FENCE else "not needed"),
+        ("clock", {1: "CLOCK_BOOTTIME", 2: "monotonic", 3: "wall"}[CLOCK]),
+        ("boot id", "known" if any(boot_id()) else "unknown"),
+    )

@@ -1,0 +1,346 @@
+"""Make everything derived anew: index, free lists, counts. Under the writer lock, with ``DIRTY`` set.
+
+The truth is: the slot chunks, each slot's word and cells, and the records they publish. Words are never
+rebuilt and never reset. The new tables go into space that nothing published uses, and one descriptor
+store each switches readers over, so nobody reads a table while it is written. May be killed anywhere:
+``KIND_REBUILD`` stays declared, and the next holder of the lock begins again.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, List, NamedTuple, Optional, Tuple
+from zlib import crc32
+
+from . import index, journal
+from .errors import RegionDamagedError
+from .layout import (
+    BLOCK_HEADER_WORDS,
+    CHUNK_CURRENT,
+    CHUNK_FIRST,
+    CLASSES,
+    COMMIT,
+    COUNT,
+    DESCRIPTORS,
+    DIRTY,
+    EXPIRING,
+    FREE_UNITS,
+    HAND,
+    HEADS,
+    HEAP_START,
+    JOURNAL,
+    JOURNAL_COUNT,
+    KIND,
+    KIND_NONE,
+    KIND_REBUILD,
+    LENGTH,
+    MAX_REGION,
+    MAX_SIZE,
+    PAGE,
+    PAGE_UNITS,
+    PARTITIONS,
+    RECORD,
+    RECORD_SIZE,
+    SEQ_RETIRE,
+    SEQ_SHIFT,
+    SLOT_CELL,
+    SLOT_END,
+    SLOT_FREE,
+    SLOT_HASH,
+    SLOT_TOP,
+    SLOT_WORDS,
+    STRUCTURE,
+    SYSTEM_TABLE,
+    TAG_FREE,
+    TAG_SYSTEM,
+    TOP,
+    UNIT,
+    VERSION,
+    WORD_CELL,
+    WORD_PENDING,
+    list_class,
+    record_units,
+    size_class,
+)
+from .platform import fence
+from .reader import final_word, next_word, word_before_mark
+
+VERSION_JUMP = 1 << 32  # past every version that a damaged header may have given out
+
+Extent = Tuple[int, int]  # unit, units
+
+
+class Scan(NamedTuple):
+    """What the slots publish."""
+
+    live: List[List[int]]  # slots of each partition
+    free: List[int]
+    extents: List[Extent]
+    damaged: List[int]
+    count: int
+    expiring: int
+    version: int
+
+
+def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: bool = False) -> List[int]:
+    """Make the region's derived data from its slots. The slots whose record was damaged.
+
+    With `salvage`, damaged records are given up (their slots published as holding nothing); without, they
+    raise ``RegionDamagedError`` before anything is changed.
+    """
+    words = region.words
+    if not words[DIRTY]:
+        words[DIRTY] = nonce
+    jump = VERSION_JUMP if after_damage or salvage else 0
+    region.longs[VERSION // 2] += jump
+    words[KIND] = KIND_REBUILD
+    _settle(region, after_damage or salvage)
+    seen = scan(region)
+    if seen.damaged:
+        if not salvage:
+            raise RegionDamagedError(
+                f"{len(seen.damaged)} published records of {region.path} do not fit their seals",
+                path=region.path,
+                problems=tuple(f"slot {slot}" for slot in seen.damaged[:10]),
+            )
+        for slot in seen.damaged:
+            _give_up(region, slot)
+        seen = seen._replace(free=seen.free + seen.damaged)
+    chunks = _chunk_extents(words)
+    tables = _old_tables(words)
+    gaps, top = _gaps(region, sorted(seen.extents + chunks), tables)
+    top = _switch_tables(region, seen.live, gaps, top)
+    _store_free_lists(region, sorted(seen.extents + chunks + _tables(words)), top)
+    _store_slots(words, seen.free)
+    words[COUNT] = seen.count
+    words[EXPIRING] = seen.expiring
+    words[JOURNAL] = words[JOURNAL_COUNT] = 0
+    region.longs[VERSION // 2] = max(region.longs[VERSION // 2], seen.version + jump)
+    words[KIND] = KIND_NONE
+    return seen.damaged
+
+
+def _settle(region: Any, burn: bool) -> None:
+    """No pending words; with the intent lost, no word that the dead writer may have sealed either."""
+    words = region.words
+    decided = words[COMMIT] & 1
+    for slot in index.slots(words):
+        word = words[slot]
+        if word & WORD_PENDING:
+            before = word_before_mark(word)
+            if decided:
+                words[slot] = final_word(before)
+            else:
+                journal.burn(region, slot, before)
+        elif burn and _is_sealed_ahead(region, slot, word):
+            journal.burn(region, slot, word)
+    fence()
+    if decided:
+        words[COMMIT] = words[COMMIT] + 1 & 0xFFFFFFFF
+
+
+def _is_sealed_ahead(region: Any, slot: int, word: int) -> bool:
+    """Whether the idle cell holds something sealed for a word yet to come."""
+    words = region.words
+    cell = slot + SLOT_CELL + 2 * (~word & WORD_CELL)
+    block, seal = words[cell], words[cell + 1]
+    ahead = (next_word(word), final_word(word))
+    if not block:
+        return seal in ahead
+    if 4 * block >= len(words) or words[4 * block] != slot:
+        return False
+    record = _record_bytes(region, block)
+    return any(crc32(record, word) == seal for word in ahead)
+
+
+def _record_bytes(region: Any, block: int) -> bytes:
+    try:
+        _, key_length, _, _, value_length, _, _, _ = RECORD.unpack_from(region.data, block * UNIT)
+    except struct.error:
+        return b""
+    return bytes(region.data[block * UNIT : block * UNIT + RECORD_SIZE + key_length + value_length])
+
+
+def scan(region: Any) -> Scan:
+    """Read every slot, verifying each seal."""
+    words, data = region.words, region.data
+    unpack = RECORD.unpack_from
+    live: List[List[int]] = [[] for _ in range(PARTITIONS)]
+    free: List[int] = []
+    extents: List[Extent] = []
+    damaged: List[int] = []
+    expiring = newest = 0
+    end = len(data)
+    for slot in index.slots(words):
+        word = words[slot]
+        cell = slot + SLOT_CELL + 2 * (word & WORD_CELL)
+        block = words[cell]
+        if not block:
+            free.append(slot)
+            continue
+        at = block * UNIT
+        if at + RECORD_SIZE > end:
+            damaged.append(slot)
+            continue
+        owner, key_length, _, _, value_length, version, _, expires = unpack(data, at)
+        size = RECORD_SIZE + key_length + value_length
+        if owner != slot or at + size > end or crc32(data[at : at + size], word) != words[cell + 1]:
+            damaged.append(slot)
+            continue
+        hashed = crc32(data[at + RECORD_SIZE : at + RECORD_SIZE + key_length], region.header.seed)
+        if words[slot + SLOT_HASH] != hashed:
+            words[slot + SLOT_HASH] = hashed
+        live[hashed & PARTITIONS - 1].append(slot)
+        extents.append((block, (size + 15) >> 4 if size <= 1024 else record_units(size)))
+        expiring += expires != 0
+        newest = max(newest, version)
+    return Scan(live, free, extents, damaged, len(extents), expiring, newest)
+
+
+def _give_up(region: Any, slot: int) -> None:
+    words = region.words
+    target = next_word(words[slot])
+    cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
+    words[cell] = 0
+    words[cell + 1] = target
+    fence()
+    words[slot] = target  # PUBLISH: the damaged record is gone
+    fence()
+
+
+def _chunk_extents(words: Any) -> List[Extent]:
+    return [
+        ((first - BLOCK_HEADER_WORDS) // 4, words[first - BLOCK_HEADER_WORDS] >> 2) for first, _ in index.chunks(words)
+    ]
+
+
+def _table_at(words: Any, block: int) -> Optional[Extent]:
+    if not HEAP_START <= block < len(words) // 4 or words[4 * block + 1] != SYSTEM_TABLE:
+        return None
+    units = words[4 * block] >> 2
+    return (block, units) if words[4 * block] & 3 == TAG_SYSTEM and 4 * (block + units) <= len(words) else None
+
+
+def _tables(words: Any) -> List[Extent]:
+    return [(block, words[4 * block] >> 2) for block in words[DESCRIPTORS : DESCRIPTORS + PARTITIONS].tolist() if block]
+
+
+def _old_tables(words: Any) -> List[Extent]:
+    """The tables that readers may still be in, as far as they make sense."""
+    found = [_table_at(words, block) for block in words[DESCRIPTORS : DESCRIPTORS + PARTITIONS].tolist()]
+    return [extent for extent in found if extent]
+
+
+def _gaps(region: Any, used: List[Extent], tables: List[Extent]) -> Tuple[List[Extent], int]:
+    """(free runs between what is used, end of the last). Two users of one unit are damage."""
+    gaps: List[Extent] = []
+    at = HEAP_START
+    for unit, units in used:
+        if unit < at:
+            raise RegionDamagedError(
+                f"two users of unit {unit} in the heap of {region.path}",
+                path=region.path,
+                problems=(f"unit {unit} is used twice",),
+            )
+        if unit > at:
+            gaps.append((at, unit - at))
+        at = unit + units
+    # An old table stays out of the way of the new ones, unless it is nonsense that overlaps a record.
+    for unit, units in tables:
+        gaps = [part for gap in gaps for part in _without(gap, unit, units)]
+        at = max(at, unit + units)
+    return gaps, at
+
+
+def _without(gap: Extent, unit: int, units: int) -> List[Extent]:
+    start, end = gap[0], gap[0] + gap[1]
+    low, high = max(start, unit), min(end, unit + units)
+    if low >= high:
+        return [gap]
+    return [(a, b - a) for a, b in ((start, low), (high, end)) if b > a]
+
+
+def _switch_tables(region: Any, live: List[List[int]], gaps: List[Extent], top: int) -> int:
+    """Write a fresh table for each partition and publish it. The top after them."""
+    words = region.words
+    gaps = sorted(gaps, key=lambda gap: gap[1])
+    for partition, slots in enumerate(live):
+        descriptor = DESCRIPTORS + partition
+        if not slots:
+            words[descriptor] = 0
+            continue
+        entries, mask = index.table_image(words, slots)
+        units = size_class((4 * (BLOCK_HEADER_WORDS + len(entries)) + UNIT - 1) // UNIT)[1]
+        block = 0
+        for i, (unit, room) in enumerate(gaps):
+            if room >= units:
+                block = unit
+                gaps[i] = (unit + units, room - units)
+                break
+        if not block:
+            block = top
+            top += units
+            words = _ensure(region, top)
+        words[4 * block] = units << 2 | TAG_SYSTEM
+        words[4 * block + 1] = SYSTEM_TABLE
+        words[4 * block + 2] = len(slots)
+        index.write_table(region, block, entries, mask)
+        fence()
+        words[descriptor] = block  # PUBLISH: readers go to the fresh table
+    fence()
+    words[STRUCTURE] = words[STRUCTURE] + 1 & 0xFFFFFFFF
+    return top
+
+
+def _ensure(region: Any, top: int) -> Any:
+    """Make the file reach `top`, in steps of an eighth. The words to use from now on."""
+    if top > region.units:
+        pages = region.words[LENGTH]
+        needed = -(-top // PAGE_UNITS)
+        limit = min(region.longs[MAX_SIZE // 2], MAX_REGION) // PAGE
+        region.grow_locked(max(needed, min(pages + max(1, pages >> 3), limit)))
+    return region.words
+
+
+def _store_free_lists(region: Any, used: List[Extent], top: int) -> None:
+    """Free lists as the complement of what is used."""
+    words = region.words
+    ends = [HEAP_START] + [unit + units for unit, units in used]
+    top = max(ends)
+    heads = [0] * CLASSES
+    free = 0
+    previous_end = HEAP_START
+    for unit, units in used:
+        gap = unit - previous_end
+        if gap > 0:
+            number = list_class(gap)
+            following = heads[number]
+            words[4 * previous_end] = gap << 2 | TAG_FREE
+            words[4 * previous_end + 1] = following
+            words[4 * previous_end + 2] = 0
+            if following:
+                words[4 * following + 2] = previous_end
+            heads[number] = previous_end
+            free += gap
+        previous_end = max(previous_end, unit + units)
+    region.data[HEADS * 4 : (HEADS + CLASSES) * 4] = struct.pack(f"={CLASSES}I", *heads)
+    words[FREE_UNITS] = free
+    words[TOP] = top
+    words[HAND] = HEAP_START
+
+
+def _store_slots(words: Any, free: List[int]) -> None:
+    """The chain of free slots; every chunk counts as given out."""
+    following = 0
+    for slot in reversed(free):
+        if words[slot] >> SEQ_SHIFT < SEQ_RETIRE:
+            words[slot + SLOT_HASH] = following
+            following = slot
+    words[SLOT_FREE] = following
+    last = end = 0
+    for first, count in index.chunks(words):
+        last, end = (first - BLOCK_HEADER_WORDS) // 4, first + SLOT_WORDS * count
+    words[CHUNK_CURRENT] = last
+    words[SLOT_TOP] = words[SLOT_END] = end
+    if not last:
+        words[CHUNK_FIRST] = 0

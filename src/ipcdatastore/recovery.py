@@ -1,0 +1,135 @@
+"""After a death: finish or undo exactly what the dead writer had declared. Under the writer lock.
+
+The next holder of the lock finds ``DIRTY`` set. What ``KIND`` says was declared is finished if it had been
+published, undone if not, in a few dozen stores whatever the size of the region; then the transaction
+in the journal, if there is one. All values are absolute, so recovery may itself be killed at any store and
+is run again by the next. Only where the intent is unusable (damage, not death) is everything derived
+made anew by :mod:`rebuild`.
+
+A killed process's stores form a prefix of its program order, so recovery may trust the order of stores;
+weak ordering concerns live readers only.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from . import index, intent, journal, rebuild
+from .errors import DatastoreError, RegionDamagedError
+from .layout import (
+    CHANGE,
+    COMMIT,
+    DIRTY,
+    JOURNAL,
+    JOURNAL_COUNT,
+    KIND,
+    KIND_CLEAR,
+    KIND_NONE,
+    KIND_REBUILD,
+    KIND_SLOT,
+    KIND_STEP,
+    SLOT_CELL,
+    STATE,
+    STATE_DAMAGED,
+    STRUCTURE,
+    VERSION,
+    WORD_CELL,
+    WORD_PENDING,
+)
+from .reader import burnt_word, final_word, word_before_mark
+
+
+class _Unusable(Exception):
+    """The intent does not fit what it speaks of."""
+
+
+def recover(region: Any, nonce: int) -> None:
+    """Make the region whole. If that fails the region is closed to writers; readers go on."""
+    try:
+        try:
+            _finish(region, nonce)
+        except (_Unusable, IndexError, struct.error):
+            rebuild.rebuild(region, nonce, after_damage=True)
+    except (DatastoreError, IndexError, struct.error) as error:
+        region.words[STATE] = STATE_DAMAGED
+        raise RegionDamagedError(
+            f"the region {region.path} is damaged and closed to writers: {error}; `repair` saves what is whole",
+            path=region.path,
+            problems=getattr(error, "problems", (str(error),)),
+        ) from error
+    words = region.words
+    words[STRUCTURE] = words[STRUCTURE] + 1 & 0xFFFFFFFF
+    words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF  # what the dead writer published is announced by us
+    words[DIRTY] = 0
+
+
+def _finish(region: Any, nonce: int) -> None:
+    words = region.words
+    kind = words[KIND]
+    if kind == KIND_SLOT:
+        _finish_slot(region)
+        words[KIND] = KIND_NONE
+    elif kind == KIND_STEP:
+        payload = intent.read_payload(region)
+        if not payload:
+            raise _Unusable
+        intent.apply(words, intent.parse_step(payload))
+        words[KIND] = KIND_NONE
+    elif kind == KIND_CLEAR:
+        _finish_clear(region, nonce)
+    elif kind == KIND_REBUILD:
+        rebuild.rebuild(region, nonce)
+    elif kind != KIND_NONE:
+        raise _Unusable
+    if words[JOURNAL_COUNT]:
+        _finish_transaction(region, nonce)
+
+
+def _finish_slot(region: Any) -> None:
+    payload = intent.read_payload(region)
+    if not payload:
+        raise _Unusable
+    words = region.words
+    declared = intent.parse_slot(payload)
+    region.longs[VERSION // 2] = max(region.longs[VERSION // 2], declared.version)
+    word = words[declared.slot]
+    if word == declared.target:
+        for address, value in declared.redo:
+            words[address] = value
+    elif word in (declared.before, burnt_word(declared.before)):
+        for address, value in declared.undo:
+            words[address] = value
+        journal.burn(region, declared.slot, declared.before)
+    else:
+        raise _Unusable
+
+
+def _finish_transaction(region: Any, nonce: int) -> None:
+    words = region.words
+    if words[JOURNAL_COUNT] > journal.capacity(words) or not words[JOURNAL]:
+        raise _Unusable
+    entries = journal.entries(words)
+    members = [(entry.slot, entry.before) for entry in entries]
+    if words[COMMIT] & 1:
+        journal.finish_publish(region, members)
+        journal.finish(region, nonce, entries)
+    elif all(words[slot] == final_word(before) for slot, before in members):
+        journal.finish(region, nonce, entries)
+    else:
+        journal.undo(region, nonce, entries)
+
+
+def _finish_clear(region: Any, nonce: int) -> None:
+    """All slots or none: with an odd commit word the pending ones go on; otherwise, with any left, all go back."""
+    words = region.words
+    if words[COMMIT] & 1:
+        pending = [slot for slot in index.slots(words) if words[slot] & WORD_PENDING]
+        journal.finish_publish(region, [(slot, word_before_mark(words[slot])) for slot in pending])
+    held = [slot for slot in index.slots(words) if words[slot + SLOT_CELL + 2 * (words[slot] & WORD_CELL)]]
+    for slot in held:
+        word = words[slot]
+        journal.burn(region, slot, word_before_mark(word) if word & WORD_PENDING else word)
+    if not held:
+        rebuild.rebuild(region, nonce)
+    words[KIND] = KIND_NONE

@@ -1,0 +1,249 @@
+"""The mapped file: create, open, validate, grow, close; and the typed views of its bytes.
+
+A region never moves and never shrinks while it lives. It grows at its end: blocks are reserved first
+(a mapping of a file on a full disk kills the process with SIGBUS), then the longer length is
+published; a handle that meets an offset past its view maps the longer file. Views handed out before
+stay valid, since they show the same pages.
+
+This is the only module that makes views of the buffer. Everybody stores through ``words[i] = v`` (one
+aligned 32-bit store: another process sees the old or the new value, nothing between) and
+``data[a:b] = v`` (no such promise). Tests put recording views in their place.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from typing import Any, NamedTuple, Optional
+from zlib import crc32
+
+from . import layout, platform
+from .errors import FormatError, PlaceError, RegionDamagedError, StoreFullError
+from .place import open_file
+
+INITIAL_PAGES = 1
+_SERIALIZER_NAMES = {number: name for name, number in layout.SERIALIZERS.items()}
+
+
+class StaticHeader(NamedTuple):
+    """What never changes in a region's life, validated."""
+
+    write_version: int
+    serializer: str
+    seed: int
+    region_id: bytes
+    boot: bytes
+    created_ns: int
+
+
+class Region:
+    """One handle's view of one region file."""
+
+    def __init__(self, path: str, *, writable: bool) -> None:
+        self.path = path
+        self.writable = writable
+        self.file: Any = os.fdopen(open_file(path, writable), "r+b" if writable else "rb", buffering=0)
+        self.data: Any = None
+        self.words: Any = None
+        self.longs: Any = None
+        self.units = 0
+        try:
+            self.header = read_static(self.file, path)
+            status = os.fstat(self.file.fileno())
+            self._identity = (status.st_dev, status.st_ino)
+            self.map()
+        except BaseException:
+            self.close()
+            raise
+
+    # --- mapping -------------------------------------------------------------------------------------
+    def map(self) -> None:
+        """Map as much as is published now. The old view stays with whoever still uses it."""
+        size = os.fstat(self.file.fileno()).st_size
+        first = self.words
+        published = size if first is None else first[layout.LENGTH] * layout.PAGE
+        if size < layout.PAGE or published > size:
+            raise RegionDamagedError(
+                f"the region {self.path} was truncated: {size:,} bytes are left; close it everywhere and delete it",
+                path=self.path,
+                problems=("truncated",),
+            )
+        access = mmap.ACCESS_WRITE if self.writable else mmap.ACCESS_READ
+        self._install(mmap.mmap(self.file.fileno(), min(published, layout.MAX_REGION), access=access))
+        if first is None:
+            published = self.words[layout.LENGTH] * layout.PAGE
+            if not layout.PAGE <= published <= size:
+                raise RegionDamagedError(
+                    f"the region {self.path} says that it has {published:,} bytes, but its file has {size:,}",
+                    path=self.path,
+                    problems=("length",),
+                )
+
+    def _install(self, data: mmap.mmap) -> None:
+        view = memoryview(data)
+        # `units` last: whoever checks an offset against it finds views at least that long.
+        self.data, self.words, self.longs = data, view.cast("I"), view.cast("Q")
+        self.units = len(data) // layout.UNIT
+
+    def follow(self) -> bool:
+        """Map the longer file if somebody grew it. Whether there was something to do."""
+        if self.words[layout.LENGTH] * layout.PAGE_UNITS <= self.units:
+            return False
+        self.map()
+        return True
+
+    def grow_locked(self, pages: int) -> None:
+        """Make the file `pages` long and publish that. Under the writer lock; nothing else changes."""
+        old = self.words[layout.LENGTH]
+        try:
+            platform.reserve(self.file.fileno(), old * layout.PAGE, (pages - old) * layout.PAGE)
+        except OSError as error:
+            raise StoreFullError(
+                f"the region {self.path} cannot grow from {old * layout.PAGE:,} to {pages * layout.PAGE:,} bytes: "
+                f"{error.strerror}; nothing was changed. Free space on its file system, or delete records",
+                needed=(pages - old) * layout.PAGE,
+                free=0,
+                hint="free space on the file system that holds the region",
+            ) from error
+        self.words[layout.LENGTH] = pages  # PUBLISH: the blocks are there
+        self.map()
+
+    # --- identity ------------------------------------------------------------------------------------
+    def is_orphan(self) -> bool:
+        """Whether an outsider removed or replaced the file under this handle."""
+        try:
+            status = os.stat(self.path, follow_symlinks=False)
+        except OSError:
+            return True
+        return (status.st_dev, status.st_ino) != self._identity
+
+    def become(self, other: Region) -> None:
+        """Take over another view of the same region, so that everybody who holds this one uses it."""
+        self.file, self._identity = other.file, other._identity
+        self.data, self.words, self.longs, self.units = other.data, other.words, other.longs, other.units
+
+    def close(self) -> None:
+        """Let go of the mapping (freed with its last reader) and of the file."""
+        self.data = self.words = self.longs = None
+        self.units = 0
+        self.file.close()
+
+
+# --- validation ------------------------------------------------------------------------------------------
+def read_static(file: Any, path: str) -> StaticHeader:
+    """Magic, then versions, then byte order, then checksum: nothing is believed before its turn."""
+    raw = file.read(layout.HEADER_SIZE)
+    if len(raw) < layout.HEADER_SIZE:
+        raise FormatError(f"{path} is no region: it has only {len(raw)} bytes", path=path)
+    magic, write, read, order, serializer, clock, seed, region_id, boot, created = layout.STATIC.unpack_from(raw)
+    if magic != layout.MAGIC:
+        raise FormatError(f"{path} is no region: it begins with {magic!r}", path=path)
+    if order != layout.BYTE_ORDER_MARK:
+        raise FormatError(f"the region {path} was made on a machine of the other byte order", path=path)
+    if read > layout.READ_VERSION:
+        raise FormatError(
+            f"the region {path} has format {write} (readable from {read} on); this release reads {layout.READ_VERSION}: "
+            "upgrade ipcdatastore here",
+            path=path,
+        )
+    (crc,) = layout.STATIC_CRC.unpack_from(raw, layout.STATIC.size)
+    if crc != crc32(raw[: layout.STATIC.size]):
+        raise RegionDamagedError(
+            f"the header of region {path} is damaged; delete the file when nobody uses it",
+            path=path,
+            problems=("static header",),
+        )
+    if serializer not in _SERIALIZER_NAMES or clock != platform.CLOCK:
+        raise FormatError(
+            f"the region {path} uses serializer {serializer} and clock {clock}, unknown to this release or system",
+            path=path,
+        )
+    return StaticHeader(write, _SERIALIZER_NAMES[serializer], seed, region_id, boot, created)
+
+
+def is_stale(path: str) -> bool:
+    """Whether the file at `path` was left by an earlier boot: no process can have it mapped."""
+    now = platform.boot_id()
+    with os.fdopen(open_file(path, writable=False), "rb", buffering=0) as file:
+        header = read_static(file, path)
+    return any(now) and any(header.boot) and header.boot != now
+
+
+# --- creation --------------------------------------------------------------------------------------------
+class Policy(NamedTuple):
+    """What the first opener decides; the two last can be changed later."""
+
+    serializer: str
+    max_size: int
+    evict: str
+
+
+def create(path: str, policy: Policy, *, replace: bool) -> None:
+    """Put a new, empty, complete region at `path`. Under the creation lock.
+
+    Nobody can see it before it is whole: it is made under another name, then linked (or, in place of
+    a region of an earlier boot, renamed) to its own. A killed creator leaves a temporary file.
+    """
+    temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.new"
+    try:
+        fd = os.open(temporary, platform.OPEN_FLAGS | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            platform.reserve(fd, 0, INITIAL_PAGES * layout.PAGE)
+            os.lseek(fd, 0, os.SEEK_SET)
+            os.write(fd, initial_image(policy))
+        finally:
+            os.close(fd)
+        if replace or not hasattr(os, "link"):
+            os.replace(temporary, path)
+        else:
+            os.link(temporary, path)
+            os.unlink(temporary)
+    except FileExistsError:  # somebody else's creation lock was another file: his region is as good
+        os.unlink(temporary)
+    except OSError as error:
+        _discard(temporary)
+        raise PlaceError(f"the region {path} cannot be created: {error.strerror}", path=path) from error
+
+
+def initial_image(policy: Policy, *, seed: Optional[int] = None) -> bytes:
+    """The header of an empty region; everything after it is zero."""
+    random = os.urandom(20)
+    static = layout.STATIC.pack(
+        layout.MAGIC,
+        layout.WRITE_VERSION,
+        layout.READ_VERSION,
+        layout.BYTE_ORDER_MARK,
+        layout.SERIALIZERS[policy.serializer],
+        platform.CLOCK,
+        int.from_bytes(random[:4], "little") if seed is None else seed,
+        random[4:],
+        platform.boot_id(),
+        time.time_ns(),
+    )
+    image = bytearray(layout.HEADER_SIZE)
+    image[: len(static)] = static
+    layout.STATIC_CRC.pack_into(image, layout.STATIC.size, crc32(static))
+    words = memoryview(image).cast("I")
+    words[layout.LENGTH] = INITIAL_PAGES
+    words[layout.STATE] = layout.STATE_LIVE
+    words[layout.TOP] = words[layout.HAND] = layout.HEAP_START
+    words[layout.EVICT] = layout.EVICT_POLICIES[policy.evict]
+    longs = memoryview(image).cast("Q")
+    longs[layout.MAX_SIZE // 2] = policy.max_size
+    return bytes(image)
+
+
+def remove_leftovers(path: str) -> None:
+    """Delete what killed creators left. Under the creation lock."""
+    directory, name = os.path.split(path)
+    for entry in os.listdir(directory):
+        if entry.startswith(name + ".") and entry.endswith(".new"):
+            _discard(os.path.join(directory, entry))
+
+
+def _discard(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return

@@ -1,0 +1,246 @@
+"""Room for a record, when the fast path finds none: split, sweep, grow, evict, in that order.
+
+Everything here runs under the writer lock, in steps that are whole or absent after a death. The sweep
+walks the heap in address order from where the last one ended, joins free neighbours and drops expired
+records; with eviction on, it is also the clock hand: a record in use since the last round gets a second
+chance (its word is published anew, so that cached readers come to the slow path and leave their mark),
+one that is not is deleted. What a write can cost stays bounded: a sweep looks at a limited number of
+blocks each time, unless the region is at its size limit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable
+
+from . import heap, index
+from .errors import StoreFullError
+from .heap import Block, Plan
+from .layout import (
+    CLASSES,
+    DESCRIPTORS,
+    EVICT,
+    EXPIRING,
+    FREE_UNITS,
+    HAND,
+    HEAP_START,
+    LENGTH,
+    MAX_REGION,
+    MAX_SIZE,
+    PAGE,
+    PAGE_UNITS,
+    PARTITIONS,
+    RECORD,
+    SLOT_CELL,
+    SLOT_USED,
+    TAG_FREE,
+    TAG_RECORD,
+    TOP,
+    UNIT,
+    WORD_CELL,
+    size_class,
+)
+from .platform import now_ns
+
+if TYPE_CHECKING:
+    from .writer import Writer
+
+SWEEP_BLOCKS = 8  # looked at by a write that could also grow the file
+SWEEP_WORTH = 8  # sweep before growing when more than 1/8 of the heap is free or may have expired
+STEP_LIMIT = 60  # planned stores after which a join stops, well below what a step can hold
+GROW_FAST_PAGES = 16  # below 1 MiB a region doubles, above it grows by an eighth
+RESERVE = 32  # inserts leave 1/32 of the limit to overwrites and to the index
+
+
+class Space:
+    """Finds room in one region for its writer."""
+
+    __slots__ = ("writer",)
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+
+    # --- what the writer asks for --------------------------------------------------------------------
+    def for_record_locked(self, units: int, *, inserting: bool) -> bool:
+        """Make the next record of `units` fit: at the head of its class, or at the top.
+
+        Whether anything moved: expired or evicted records may be gone, so the caller looks its slot up
+        again. Raises ``StoreFullError`` with nothing changed that anybody could see.
+        """
+        words = self.writer.region.words
+        fits = words[TOP] + units <= self.writer.region.units
+        if fits and words[FREE_UNITS] < units and not self._is_sweep_worth():
+            return False
+        if units << 2 >= 1 << 32 or size_class(units)[0] >= CLASSES:
+            raise self._full(units)
+        self._until_planned(units, lambda plan: self._plan_record(plan, units), inserting)
+        return True
+
+    def for_insert_locked(self, hashed: int, entry: int) -> bool:
+        """Make a slot and an index entry available. Whether anything moved: then look up again."""
+        region = self.writer.region
+        moved = False
+        if index.is_crowded(region.words, entry, hashed):
+            partition = hashed & PARTITIONS - 1
+            descriptor = DESCRIPTORS + partition
+            entries = len(index.live_entries(region.words, region.words[descriptor]))
+            self._until_planned(
+                2 * entries + 8,
+                lambda plan: index.plan_table(plan, region, partition, region.units),
+                False,
+                publish=descriptor,
+            )
+            moved = True
+        if index.needs_chunk(region.words):
+            self._until_planned(
+                index.chunk_units(region.words),
+                lambda plan: index.plan_chunk(plan, region, region.units),
+                False,
+            )
+            moved = True
+        return moved
+
+    def for_plan_locked(self, units: int, make: Callable[[Plan], bool]) -> None:
+        """Do the plan that `make` makes (it says whether it could), making about `units` of room if it must."""
+        self._until_planned(units, make, False)
+
+    # --- how -----------------------------------------------------------------------------------------
+    def _plan_record(self, plan: Plan, units: int) -> bool:
+        """Put a block of exactly `units` at the head of its class, unless the top has room anyway."""
+        region = self.writer.region
+        if not heap.find_free(region.words, units):
+            return bool(region.words[TOP] + units <= region.units)
+        heap.push(plan, heap.carve(plan, units, region.units), units)
+        return True
+
+    def _until_planned(
+        self, units: int, make: Callable[[Plan], bool], inserting: bool, publish: int = 0
+    ) -> None:
+        """Run `make` on fresh plans, making more room between, until it succeeds; then do the plan."""
+        words = self.writer.region.words
+        if not heap.find_free(words, units) and self._is_sweep_worth():
+            self._sweep(SWEEP_BLOCKS, units)
+        reliefs = iter((lambda: self._grow(units, inserting), lambda: self._join(units), lambda: self._evict(units)))
+        while True:
+            plan = Plan(self.writer.region.words)
+            if make(plan):
+                if plan:
+                    self.writer.step_locked(plan, publish or None)
+                return
+            for relief in reliefs:
+                if relief():
+                    break
+            else:
+                raise self._full(units)
+
+    def _is_sweep_worth(self) -> bool:
+        words = self.writer.region.words
+        return bool(words[EXPIRING] or words[FREE_UNITS] * SWEEP_WORTH > words[TOP])
+
+    def _grow(self, units: int, inserting: bool) -> bool:
+        """Make the file longer so that `units` fit at the top. Whether it may be that long."""
+        region = self.writer.region
+        words = region.words
+        pages = words[LENGTH]
+        limit = min(region.longs[MAX_SIZE // 2], MAX_REGION)
+        if inserting:
+            limit -= limit // RESERVE
+        needed = -(-(words[TOP] + units) // PAGE_UNITS)
+        wanted = max(needed, pages + max(min(pages, GROW_FAST_PAGES), pages >> 3))
+        wanted = min(wanted, limit // PAGE)
+        if wanted <= pages or wanted < needed:
+            return False
+        region.grow_locked(wanted)
+        return True
+
+    # --- the sweep -----------------------------------------------------------------------------------
+    def _all_blocks(self) -> int:
+        return int(self.writer.region.words[TOP])  # more than there can be
+
+    def _sweep(self, blocks: int, units: int, *, evict: bool = False, force: bool = False) -> bool:
+        """Walk up to `blocks` blocks, at most once around; stop early at a free run of `units`."""
+        region = self.writer.region
+        words = region.words
+        unit = heap.first_block(region, words[HAND])
+        walked = 0
+        total = words[TOP]
+        now = now_ns()
+        found = False
+        while blocks > 0 and walked < total and unit < words[TOP]:
+            block = heap.block_at(region, unit)
+            blocks -= 1
+            walked += block.units
+            if block.tag == TAG_RECORD and self._drop(block, now, evict, force):
+                block = heap.block_at(region, unit)
+            if block.tag == TAG_FREE:
+                plan = Plan(words)
+                block = heap.join(plan, region, block, STEP_LIMIT)
+                plan[HAND] = block.unit
+                self.writer.step_locked(plan)
+                if block.units >= units or (not block.units and block.unit + units <= region.units):
+                    found = True
+                    break
+                if block.units and evict:
+                    # Keep joining onto this run: its next neighbour may be evicted too.
+                    following = block.unit + block.units
+                    if following < words[TOP] and self._extend(following, now, force):
+                        walked -= block.units
+                        continue
+            unit = block.unit + block.units
+            if unit >= words[TOP]:
+                unit = HEAP_START
+        words[HAND] = heap.first_block(region, unit)
+        return found
+
+    def _extend(self, unit: int, now: int, force: bool) -> bool:
+        """Free the block behind a free run, if it may go. Whether the run can be joined further."""
+        block = heap.block_at(self.writer.region, unit)
+        if block.tag == TAG_FREE:
+            return True
+        return block.tag == TAG_RECORD and self._drop(block, now, True, force)
+
+    def _drop(self, block: Block, now: int, evict: bool, force: bool) -> bool:
+        """Delete the record in `block` if it has expired, or if it is its turn to be evicted."""
+        region = self.writer.region
+        slot, _, _, _, _, _, _, expires = RECORD.unpack_from(region.data, block.unit * UNIT)
+        words = region.words
+        if slot in self.writer.pinned:
+            return False
+        if words[slot + SLOT_CELL + 2 * (words[slot] & WORD_CELL)] != block.unit:
+            return False  # not published (yet): belongs to the operation under way
+        if not (expires and now >= expires):
+            if not evict:
+                return False
+            if words[slot + SLOT_USED] and not force:
+                words[slot + SLOT_USED] = 0
+                self.writer.republish_locked(slot)
+                return False
+        self.writer.delete_slot_locked(slot)
+        return True
+
+    def _join(self, units: int) -> bool:
+        """Join everything that is free, if that can help at all. Whether a run of `units` came of it."""
+        words = self.writer.region.words
+        if words[FREE_UNITS] < units and not words[EXPIRING]:
+            return False
+        return self._sweep(self._all_blocks(), units)
+
+    def _evict(self, units: int) -> bool:
+        """Let the clock hand go around until a run of `units` is free: twice politely, then by force."""
+        if not self.writer.region.words[EVICT]:
+            return False
+        return any(
+            self._sweep(self._all_blocks(), units, evict=True, force=force) for force in (False, False, True)
+        )
+
+    def _full(self, units: int) -> StoreFullError:
+        region = self.writer.region
+        limit = int(region.longs[MAX_SIZE // 2])
+        free = int(region.words[FREE_UNITS]) * UNIT
+        return StoreFullError(
+            f"no room for {units * UNIT:,} more bytes in {region.path}: {free:,} bytes are free in smaller pieces, "
+            f"and the region may not grow past {limit:,} bytes; nothing was changed. Delete records, open with a "
+            'larger `max_size`, or with `evict="lru"`',
+            needed=units * UNIT,
+            free=free,
+            hint='delete records, or open with a larger max_size, or with evict="lru"',
+        )

@@ -1,0 +1,393 @@
+"""One-key writes: plan, declare, write aside, publish with one store, finish.
+
+The frame of every write, under the writer lock:
+
+1. If ``DIRTY`` is set, its owner died: recover (:mod:`recovery`) before anything else.
+2. *Plan*, by loads only: the slot, a free block, every derived word that will change.
+3. *Declare*: store the intent (what to undo, what to redo, all absolute), then ``DIRTY``.
+4. Write the record into the free block and fill the cell that readers are not sent to, sealed for the
+   word to come. Of an insert: store the index entry. No reader can tell.
+5. **Publish**: one store of the slot's word, fenced on both sides.
+6. Redo list: free lists, counts, tombstone, ``STRUCTURE``. Then ``CHANGE``, then ``DIRTY`` = 0.
+
+Dead before 5: readers see the old record, recovery undoes 4. Dead after: readers see the new one,
+recovery finishes 6. An exception anywhere between 3 and 6 leaves ``DIRTY`` set and frees the lock, which
+is the same as a death. ``finally`` frees the lock and never clears the mark.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Optional, Sequence, Set, Tuple
+from zlib import crc32
+
+from . import heap, index, intent, recovery
+from .coordinator import Coordinator
+from .errors import LockLostError, ReadOnlyError, RegionDamagedError, RegionNotFoundError
+from .heap import Plan
+from .layout import (
+    CHANGE,
+    COUNT,
+    DIRTY,
+    EMPTY,
+    EVICT,
+    EXPIRING,
+    FREE_UNITS,
+    HEADS,
+    KIND,
+    KIND_NONE,
+    KIND_SLOT,
+    LENGTH,
+    MAX_SIZE,
+    PAGE_UNITS,
+    RECORD,
+    RECORD_LENGTHS,
+    RECORD_SIZE,
+    SEQ_ONE,
+    SEQ_RETIRE,
+    SEQ_SHIFT,
+    SLOT_CELL,
+    SLOT_FREE,
+    SLOT_HASH,
+    SLOT_TOP,
+    SLOT_USED,
+    SLOT_WORDS,
+    STATE,
+    STATE_LIVE,
+    STRUCTURE,
+    TAG_FREE,
+    TOP,
+    UNIT,
+    VERSION,
+    WORD_CELL,
+    list_class,
+    record_units,
+    size_class,
+)
+from .platform import NEEDS_FENCE, fence, now_ns
+from .region import Region
+from .space import Space
+
+ORPHAN_CHECK_NS = 100_000_000
+ANY = -1  # no condition on the version
+RETIRE = -1  # `put` did nothing: the slot is used up, and the key must move to another
+
+
+class Writer:
+    """Writes of one handle. Every method named ``_locked`` needs the writer lock; the others take it."""
+
+    __slots__ = ("_orphan_check", "coordinator", "inside", "nonce", "now", "pinned", "region", "space")
+
+    def __init__(self, region: Region, coordinator: Coordinator) -> None:
+        self.region = region
+        self.coordinator = coordinator
+        self.space = Space(self)
+        self.inside = False  # a transaction is under way: its mark stays set between its steps
+        self.pinned: Set[int] = set()  # slots of the transaction under way: neither expired nor evicted
+        self.now = 0  # wall clock at the beginning of the frame
+        self._orphan_check = 0
+        self.renew()
+
+    def renew(self) -> None:
+        """A nonce of its own, also in a forked child."""
+        self.nonce = int.from_bytes(os.urandom(4), "little") | 1
+
+    # --- the frame -----------------------------------------------------------------------------------
+    def enter_locked(self, now: int) -> None:
+        """Steps before the first store of a write: the region is live, whole, and mapped as long as it is."""
+        region = self.region
+        words = region.words
+        if words[LENGTH] * PAGE_UNITS != region.units:
+            region.follow()
+            words = region.words
+        if words[STATE] != STATE_LIVE:
+            raise RegionDamagedError(
+                f"the region {region.path} was found damaged and is closed to writers; `repair` it",
+                path=region.path,
+                problems=("state",),
+            )
+        if words[DIRTY]:
+            recovery.recover(region, self.nonce)
+        if now > self._orphan_check:
+            self._check_place(now)
+
+    def _check_place(self, now: int) -> None:
+        """At most every 100 ms: is the file that this handle maps still the one that others would open?"""
+        if self.region.is_orphan():
+            raise RegionNotFoundError(
+                f"the region {self.region.path} was removed or replaced by somebody while it was in use; "
+                "what this handle still sees is the old one: close it and open again",
+                path=self.region.path,
+            )
+        self._orphan_check = now + ORPHAN_CHECK_NS
+
+    def begin(self) -> None:
+        """Take the lock and enter. Whoever calls this calls ``coordinator.release`` in a ``finally``."""
+        if not self.region.writable:
+            raise self.read_only()
+        self.coordinator.acquire()
+        try:
+            self.now = time.time_ns()
+            self.enter_locked(self.now)
+        except BaseException:
+            self.coordinator.release()
+            raise
+
+    def leave_locked(self) -> None:
+        """The last stores of a write. If the mark is not this handle's, somebody else was inside: stop."""
+        words = self.region.words
+        if words[DIRTY] != self.nonce:
+            raise self.lock_lost()
+        words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
+        words[DIRTY] = 0
+
+    def step_locked(self, plan: Plan, publish: Optional[int] = None) -> None:
+        """Do a plan as one atomic step."""
+        intent.step(self.region, self.nonce, plan, publish)
+        if not self.inside:
+            self.region.words[DIRTY] = 0
+
+    # --- set -----------------------------------------------------------------------------------------
+    def put(
+        self, key: bytes, hashed: int, kind: int, flags: int, value: bytes, expires: int = 0, expect: int = ANY
+    ) -> Tuple[int, int]:
+        """Store a record. ``(version, 0)``; or ``(0, version found)`` if that is not `expect` (0 = absent).
+
+        ``(RETIRE, 0)`` about once in a thousand million writes of one key: nothing was done, and the caller
+        moves the key to another slot.
+        """
+        region = self.region
+        if not region.writable:
+            raise self.read_only()
+        key_length, value_length = len(key), len(value)
+        size = RECORD_SIZE + key_length + value_length
+        units = (size + 15) >> 4
+        number = units
+        if units > 64:
+            number, units = size_class(units)
+        head = HEADS + number
+        coordinator = self.coordinator
+        coordinator.acquire()
+        try:
+            now = time.time_ns()
+            self.enter_locked(now)
+            roomy = False
+            while True:
+                # Plan, by loads only.
+                words = region.words
+                data = region.data
+                slot, word, old, old_size, entry = index.find(words, data, key, hashed)
+                if expect != ANY:
+                    found = self.version_at(old)
+                    if found != expect:
+                        return 0, found
+                block = words[head] if number < 256 else 0
+                if block and words[4 * block] == units << 2 | TAG_FREE:
+                    following = words[4 * block + 1]
+                    undo = [4 * block, units << 2 | TAG_FREE, 4 * block + 1, following, 4 * block + 2, 0]
+                    if not old:
+                        redo = [head, following, FREE_UNITS, words[FREE_UNITS] - units]
+                        if following:
+                            redo += (4 * following + 2, 0)
+                else:
+                    block = words[TOP]
+                    if not roomy or block + units > region.units:
+                        roomy = True
+                        if self.space.for_record_locked(units, inserting=not old):
+                            continue
+                    following = 0
+                    undo = []
+                    redo = [TOP, block + units]
+                if old:
+                    if word >> SEQ_SHIFT >= SEQ_RETIRE:
+                        return RETIRE, 0
+                    old_units = (old_size + 15) >> 4
+                    old_number = old_units
+                    if old_units > 64:
+                        old_units = record_units(old_size)
+                        old_number = list_class(old_units)
+                    at = 4 * old
+                    if old_number == number and undo:
+                        # The old block takes the new one's place in the list.
+                        redo = [head, old, at, old_units << 2 | TAG_FREE, at + 1, following, at + 2, 0]
+                        if following:
+                            redo += (4 * following + 2, old)
+                    else:
+                        plan = Plan(words)
+                        if undo:
+                            heap.unlink(plan, block)
+                        else:
+                            plan[TOP] = block + units
+                        heap.push(plan, old, old_units)
+                        redo = [item for pair in plan.items() for item in pair]
+                    had_expiry = RECORD.unpack_from(data, old * UNIT)[7] != 0
+                else:
+                    if self.space.for_insert_locked(hashed, entry):
+                        continue
+                    slot = words[SLOT_FREE]
+                    if slot:
+                        redo += (SLOT_FREE, words[slot + SLOT_HASH])
+                    else:
+                        slot = words[SLOT_TOP]
+                        redo += (SLOT_TOP, slot + SLOT_WORDS)
+                    word = words[slot]
+                    before = words[entry]
+                    undo += (slot + SLOT_HASH, words[slot + SLOT_HASH], entry, before)
+                    if before == EMPTY:
+                        used = index.used_address(words, hashed)
+                        undo += (used, words[used])
+                        redo += (used, words[used] + 1)
+                    redo += (COUNT, words[COUNT] + 1, STRUCTURE, words[STRUCTURE] + 1 & 0xFFFFFFFF)
+                    had_expiry = False
+                break
+            if had_expiry != (expires != 0):
+                redo += (EXPIRING, words[EXPIRING] + (1 if expires else -1))
+            target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
+            version = region.longs[VERSION // 2] + 1
+            record = RECORD.pack(slot, key_length, kind, flags, value_length, version, now, expires) + key + value
+
+            if not old:
+                aside = (slot + SLOT_HASH, hashed, entry, slot)
+            else:
+                aside = ()
+            self._publish_locked(slot, word, block, record, version, undo, redo, aside)
+            return version, 0
+        finally:
+            coordinator.release()
+
+    def _publish_locked(
+        self,
+        slot: int,
+        word: int,
+        block: int,
+        record: bytes,
+        version: int,
+        undo: Sequence[int],
+        redo: Sequence[int],
+        aside: Sequence[int] = (),
+        rewrite: bool = True,
+        inside: bool = False,
+    ) -> None:
+        """Steps 3 to 6 of the frame. `aside` are stores that no reader can tell before the publish.
+
+        `block` = 0 publishes that the slot holds nothing. `rewrite` is False where the block holds the
+        record already. `inside`: a transaction is under way, whose mark stays.
+        """
+        region = self.region
+        words = region.words
+        data = region.data
+        target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
+        if inside:
+            words[KIND] = KIND_NONE
+        intent.declare(
+            data,
+            (slot, word, target, version & 0xFFFFFFFF, version >> 32, len(undo) >> 1, len(redo) >> 1, *undo, *redo),
+        )
+        words[KIND] = KIND_SLOT
+        words[DIRTY] = self.nonce
+
+        region.longs[VERSION // 2] = version
+        if rewrite and block:
+            at = block * UNIT
+            data[at : at + len(record)] = record
+        cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
+        words[cell] = block
+        words[cell + 1] = crc32(record, target)
+        pairs = iter(aside)
+        for address in pairs:
+            words[address] = next(pairs)
+
+        if NEEDS_FENCE:
+            fence()
+        words[slot] = target  # PUBLISH: readers see the new record from here on
+        if NEEDS_FENCE:
+            fence()
+
+        pairs = iter(redo)
+        for address in pairs:
+            words[address] = next(pairs)
+        if words[DIRTY] != self.nonce:
+            raise self.lock_lost()
+        words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
+        if inside:
+            words[KIND] = KIND_NONE
+        else:
+            words[DIRTY] = 0
+
+    # --- delete --------------------------------------------------------------------------------------
+    def delete(self, key: bytes, hashed: int, expect: int = ANY) -> Tuple[Optional[bytes], int]:
+        """Delete a record. ``(its bytes, version)``; ``(None, version found)`` if absent or not `expect`.
+
+        Needs no room, so it works in a full region.
+        """
+        self.begin()
+        try:
+            words, data = self.region.words, self.region.data
+            slot, _, old, size, _ = index.find(words, data, key, hashed)
+            found = self.version_at(old)
+            if not old or (expect != ANY and found != expect):
+                return None, found
+            record = data[old * UNIT : old * UNIT + size]
+            version = self.delete_slot_locked(slot)
+            return (record, version) if found else (None, 0)
+        finally:
+            self.coordinator.release()
+
+    def delete_slot_locked(self, slot: int) -> int:
+        """Delete what the slot holds. The version of the deletion."""
+        region = self.region
+        words = region.words
+        word = words[slot]
+        old = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
+        _, key_length, _, _, value_length, _, _, expires = RECORD.unpack_from(region.data, old * UNIT)
+        plan = Plan(words)
+        heap.push(plan, old, record_units(RECORD_SIZE + key_length + value_length))
+        index.give_slot(plan, slot, word >> SEQ_SHIFT)
+        plan[COUNT] = words[COUNT] - 1
+        if expires:
+            plan[EXPIRING] = words[EXPIRING] - 1
+        version = region.longs[VERSION // 2] + 1
+        redo = [item for pair in plan.items() for item in pair]
+        self._publish_locked(slot, word, 0, b"", version, (), redo, inside=self.inside)
+        return int(version)
+
+    def republish_locked(self, slot: int) -> None:
+        """The same record under a new word: cached readers come to the slow path and read it again."""
+        region = self.region
+        words = region.words
+        word = words[slot]
+        block = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
+        _, key_length, _, _, value_length = RECORD_LENGTHS.unpack_from(region.data, block * UNIT)
+        record = region.data[block * UNIT : block * UNIT + RECORD_SIZE + key_length + value_length]
+        version = region.longs[VERSION // 2]
+        self._publish_locked(slot, word, block, record, version, (), (), rewrite=False, inside=self.inside)
+
+    # --- policies ------------------------------------------------------------------------------------
+    def set_policy(self, max_size: Optional[int], evict: Optional[int]) -> None:
+        """Change what may be changed in a live region: its size limit and its eviction."""
+        self.begin()
+        try:
+            if max_size is not None:
+                self.region.longs[MAX_SIZE // 2] = max_size
+            if evict is not None:
+                self.region.words[EVICT] = evict
+        finally:
+            self.coordinator.release()
+
+    # --- helpers -------------------------------------------------------------------------------------
+    def version_at(self, block: int) -> int:
+        """The version of the record in `block`; 0 if there is none, or it has expired."""
+        if not block:
+            return 0
+        _, _, _, _, _, version, _, expires = RECORD.unpack_from(self.region.data, block * UNIT)
+        return 0 if expires and now_ns() >= expires else int(version)
+
+    def read_only(self) -> ReadOnlyError:
+        return ReadOnlyError(f'the region {self.region.path} was opened with mode="r": open it with mode="w" to write')
+
+    def lock_lost(self) -> LockLostError:
+        return LockLostError(
+            f"another writer was inside {self.region.path} while this handle held the lock (was the process forked by "
+            "something that runs no fork hooks?); nothing more was touched"
+        )

@@ -1,0 +1,30 @@
+"""What every test may use."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Nothing here is judged by the clock: a busy machine is not a bug.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
+MEMORY = Path("/dev/shm")
+ROOM = 256 << 20  # containers often have 64 MiB there, which is less than the suite needs
+
+
+def has_memory_directory():
+    return os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free >= ROOM
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A private directory for the regions of one test, in memory where the machine has such a place."""
+    parent = MEMORY if has_memory_directory() else tmp_path
+    path = Path(tempfile.mkdtemp(prefix="ipcdatastore-test-", dir=parent))  # mkdtemp makes it 0700
+    yield path
+    # Windows keeps a file that is still mapped, and a process that was killed may be slow to let go of it.
+    shutil.rmtree(path, ignore_errors=os.name == "nt")
