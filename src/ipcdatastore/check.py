@@ -51,7 +51,7 @@ from .layout import (
     TOMBSTONE,
     TOP,
     UNIT,
-    VERSION,
+    VERSION_LONG,
     WORD_CELL,
     WORD_PENDING,
     list_class,
@@ -307,5 +307,5 @@ def _counts(facts: _Facts) -> Iterator[str]:
         yield f"{len(facts.live)} slots hold records, the header says {words[COUNT]}"
     if words[EXPIRING] != facts.expiring:
         yield f"{facts.expiring} records have an expiry, the header says {words[EXPIRING]}"
-    if facts.region.longs[VERSION // 2] < facts.newest:
-        yield f"the region's version {facts.region.longs[VERSION // 2]} is behind a record's, {facts.newest}"
+    if facts.region.longs[VERSION_LONG] < facts.newest:
+        yield f"the region's version {facts.region.longs[VERSION_LONG]} is behind a record's, {facts.newest}"

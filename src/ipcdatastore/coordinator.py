@@ -54,7 +54,7 @@ class Coordinator:
 
     def detach(self, *, forked: bool = False) -> None:
         """Stop using the file. A forked child also forgets who of the parent's threads was inside."""
-        self.fd = -1
+        self.fd = -1  # no lock can be had on it: `acquire` comes to `reopen`
         self._file = None
         if self._own is not None:
             self._own.close()
@@ -67,9 +67,10 @@ class Coordinator:
         if not self._thread.acquire(False):
             self._wait_for_thread()
         try:
-            if self.fd >= 0 and self._lock_file(self.fd, LOCK_EX):
-                return
-            self._wait_for_file(LOCK_EX)
+            try:
+                self._lock_file(self.fd, LOCK_EX)
+            except (OSError, ValueError):
+                self._wait_for_file(LOCK_EX)
         except BaseException:
             self._thread.release()
             raise
@@ -107,7 +108,13 @@ class Coordinator:
         deadline = time.monotonic() + self.timeout
         pause = FIRST_PAUSE
         waited = False
-        while not self._lock_file(self.fd, operation):
+        while True:
+            try:
+                self._lock_file(self.fd, operation)
+                return
+            except OSError as error:
+                if error.errno not in platform.LOCK_REFUSED:
+                    raise
             if not waited:
                 waited = True
                 self.waits += 1

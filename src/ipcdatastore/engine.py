@@ -25,14 +25,14 @@ from .layout import (
     FREE_UNITS,
     LENGTH,
     MAX_REGION,
-    MAX_SIZE,
+    MAX_SIZE_LONG,
     PAGE,
     STATE,
     STATE_DAMAGED,
     STATE_LIVE,
     TOP,
     UNIT,
-    VERSION,
+    VERSION_LONG,
     WRITE_VERSION,
 )
 from .reader import Reader, Record
@@ -179,7 +179,7 @@ class Engine:
         max_size, evict = self.options.max_size, self.options.evict
         number = None if evict is None else EVICT_POLICIES[evict]
         words, longs = self.region.words, self.region.longs
-        if max_size not in (None, longs[MAX_SIZE // 2]) or number not in (None, words[EVICT]):
+        if max_size not in (None, longs[MAX_SIZE_LONG]) or number not in (None, words[EVICT]):
             self.writer.set_policy(max_size, number)
 
     # --- one key -------------------------------------------------------------------------------------
@@ -257,11 +257,11 @@ class Engine:
         return {
             "records": words[COUNT],
             "expiring": words[EXPIRING],
-            "version": longs[VERSION // 2],
+            "version": longs[VERSION_LONG],
             "file_bytes": words[LENGTH] * PAGE,
             "heap_bytes": words[TOP] * UNIT,
             "free_bytes": words[FREE_UNITS] * UNIT,
-            "max_size": longs[MAX_SIZE // 2],
+            "max_size": longs[MAX_SIZE_LONG],
             "evict": _EVICT_NAMES.get(words[EVICT], "?"),
             "serializer": self.region.header.serializer,
             "damaged": words[STATE] == STATE_DAMAGED,

@@ -41,7 +41,9 @@ from .layout import (
     TOMBSTONE,
     UNIT,
     WORD_CELL,
+    chunk_size,
     size_class,
+    table_size,
 )
 
 
@@ -52,15 +54,12 @@ class Found(NamedTuple):
     word: int
     block: int
     size: int  # bytes of the record
-    entry: int  # word index of its table entry; of an absent key: where to put one, 0 = no table
+    entry: int  # word index of its table entry; of an absent key: where to put one
 
 
 def find(words: Any, data: Any, key: bytes, hashed: int) -> Tuple[int, int, int, int, int]:
     """A :class:`Found` (as a plain tuple, for speed). The writer's look-up: nothing is torn under the lock."""
-    table = words[DESCRIPTORS + (hashed & PARTITIONS - 1)]
-    if not table:
-        return 0, 0, 0, 0, 0
-    base = 4 * table + BLOCK_HEADER_WORDS
+    base = 4 * words[DESCRIPTORS + (hashed & PARTITIONS - 1)] + BLOCK_HEADER_WORDS
     mask = words[base - 1]
     i = hashed >> 8 & mask
     hole = 0
@@ -83,11 +82,8 @@ def find(words: Any, data: Any, key: bytes, hashed: int) -> Tuple[int, int, int,
 
 
 def find_hole(words: Any, hashed: int) -> int:
-    """Where an entry for a hash can go, whether or not one for the same key exists; 0 = no table."""
-    table = words[DESCRIPTORS + (hashed & PARTITIONS - 1)]
-    if not table:
-        return 0
-    base = 4 * table + BLOCK_HEADER_WORDS
+    """Where an entry for a hash can go, whether or not one for the same key exists."""
+    base = 4 * words[DESCRIPTORS + (hashed & PARTITIONS - 1)] + BLOCK_HEADER_WORDS
     mask = words[base - 1]
     i = hashed >> 8 & mask
     while words[base + i] not in (EMPTY, TOMBSTONE):
@@ -96,9 +92,7 @@ def find_hole(words: Any, hashed: int) -> int:
 
 
 def is_crowded(words: Any, entry: int, hashed: int) -> bool:
-    """Whether an insert at `entry` needs a new table first: there is none, or it would be over 2/3 full."""
-    if not entry:
-        return True
+    """Whether an insert at `entry` needs a new table first, since this one would be over 2/3 full."""
     if words[entry] != EMPTY:
         return False
     base = 4 * words[DESCRIPTORS + (hashed & PARTITIONS - 1)] + BLOCK_HEADER_WORDS
@@ -112,8 +106,6 @@ def used_address(words: Any, hashed: int) -> int:
 
 def live_entries(words: Any, table: int) -> List[int]:
     """The slots that a table names."""
-    if not table:
-        return []
     base = 4 * table + BLOCK_HEADER_WORDS
     entries = words[base : base + words[base - 1] + 1].tolist()
     return [slot for slot in entries if slot not in (EMPTY, TOMBSTONE)]
@@ -140,7 +132,7 @@ def plan_table(plan: Plan, region: Any, partition: int, limit: int) -> bool:
     old = words[DESCRIPTORS + partition]
     slots = live_entries(words, old)
     entries, mask = table_image(words, slots)
-    _, units = size_class((4 * (BLOCK_HEADER_WORDS + len(entries)) + UNIT - 1) // UNIT)
+    _, units = size_class(table_size(len(entries)))
     block = carve(plan, units, limit)
     if not block:
         return False
@@ -150,8 +142,7 @@ def plan_table(plan: Plan, region: Any, partition: int, limit: int) -> bool:
     plan[4 * block + 2] = len(slots)
     plan[DESCRIPTORS + partition] = block
     plan[STRUCTURE] = plan.load(STRUCTURE) + 1 & 0xFFFFFFFF
-    if old:
-        push(plan, old, words[4 * old] >> 2)
+    push(plan, old, words[4 * old] >> 2)
     return True
 
 
@@ -169,14 +160,14 @@ def needs_chunk(words: Any) -> bool:
 def chunk_units(words: Any) -> int:
     """Units of the next slot chunk: half as many slots as there are records, within limits."""
     wanted = min(max(CHUNK_SLOTS_MIN, words[COUNT] // 2), CHUNK_SLOTS_MAX)
-    return size_class(1 + wanted * SLOT_WORDS * 4 // UNIT)[1]
+    return size_class(chunk_size(wanted))[1]
 
 
 def plan_chunk(plan: Plan, region: Any, limit: int) -> bool:
     """Plan to have never-used slots to give out again. False if there is no room."""
     words = region.words
     current = words[CHUNK_CURRENT]
-    following = words[4 * current + 2] if current else 0
+    following = words[4 * current + 2]
     if not following:
         units = chunk_units(words)
         following = carve(plan, units, limit)
@@ -188,7 +179,7 @@ def plan_chunk(plan: Plan, region: Any, limit: int) -> bool:
         plan[4 * following + 1] = SYSTEM_CHUNK
         plan[4 * following + 2] = 0
         plan[4 * following + 3] = count
-        plan[4 * current + 2 if current else CHUNK_FIRST] = following
+        plan[4 * current + 2] = following
     else:
         count = words[4 * following + 3]
     first = 4 * following + BLOCK_HEADER_WORDS
@@ -233,10 +224,7 @@ def slots(words: Any) -> Iterator[int]:
 def find_entry(words: Any, slot: int) -> int:
     """The word index of the table entry that names `slot`, 0 if none does."""
     hashed = words[slot + SLOT_HASH]
-    table = words[DESCRIPTORS + (hashed & PARTITIONS - 1)]
-    if not table:
-        return 0
-    base = 4 * table + BLOCK_HEADER_WORDS
+    base = 4 * words[DESCRIPTORS + (hashed & PARTITIONS - 1)] + BLOCK_HEADER_WORDS
     mask = words[base - 1]
     start = i = hashed >> 8 & mask
     while words[base + i] != EMPTY:

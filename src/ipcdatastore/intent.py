@@ -30,7 +30,7 @@ from .layout import (
 )
 from .platform import fence
 
-INTENT_AT = INTENT * 4
+PAYLOAD_AT = INTENT * 4 + 4
 _PACKERS = [struct.Struct(f"={n}I").pack for n in range(INTENT_WORDS)]
 
 
@@ -45,13 +45,11 @@ class SlotIntent(NamedTuple):
     redo: Tuple[Tuple[int, int], ...]
 
 
-def declare(data: Any, payload: Sequence[int]) -> None:
+def declare(region: Any, payload: Sequence[int]) -> None:
     """Store the payload and its CRC. ``DIRTY`` is 0, or ``KIND`` is ``KIND_NONE``."""
     packed = _PACKERS[len(payload)](*payload)
-    data[INTENT_AT : INTENT_AT + 4 + len(packed)] = crc32(packed).to_bytes(4, _ORDER) + packed
-
-
-_ORDER = "little" if struct.pack("=H", 1) == b"\1\0" else "big"
+    region.data[PAYLOAD_AT : PAYLOAD_AT + len(packed)] = packed
+    region.words[INTENT] = crc32(packed)
 
 
 def step(region: Any, nonce: int, plan: Plan, publish: Optional[int] = None) -> None:
@@ -68,7 +66,7 @@ def step(region: Any, nonce: int, plan: Plan, publish: Optional[int] = None) -> 
         pairs = {publish: pairs.pop(publish), **pairs}
     words = region.words
     words[KIND] = KIND_NONE
-    declare(region.data, [len(pairs), *chain.from_iterable(pairs.items())])
+    declare(region, [len(pairs), *chain.from_iterable(pairs.items())])
     words[KIND] = KIND_STEP
     words[DIRTY] = nonce
     apply(words, pairs)
@@ -114,4 +112,5 @@ def parse_slot(payload: List[int]) -> SlotIntent:
 
 
 def _pairs(flat: List[int]) -> Tuple[Tuple[int, int], ...]:
-    return tuple(zip(flat[::2], flat[1::2]))
+    numbers = iter(flat)
+    return tuple(zip(numbers, numbers))

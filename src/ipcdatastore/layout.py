@@ -61,6 +61,8 @@ JOURNAL_COUNT = 42  # entries in it
 EVICT = 43  # eviction policy
 VERSION = 44  # u64, two words: the last version given out
 MAX_SIZE = 46  # u64, two words: bytes
+VERSION_LONG = VERSION // 2  # the same two in 64-bit words
+MAX_SIZE_LONG = MAX_SIZE // 2
 RESERVED_WORDS = (48, 64)  # must be zero
 
 STATE_LIVE = 1
@@ -81,7 +83,7 @@ SLOT_INTENT_HEAD = 7  # words before the pairs of a KIND_SLOT payload
 
 # --- tables in the header ----------------------------------------------------------------------------
 PARTITIONS = 256
-DESCRIPTORS = 256  # word index of partition 0's descriptor: unit of its table, 0 = empty
+DESCRIPTORS = 256  # word index of partition 0's descriptor: unit of its table
 CLASSES = 256
 HEADS = 512  # word index of size class 0's head: unit of the first free block, 0 = none
 
@@ -161,6 +163,16 @@ def list_class(units: int) -> int:
         return units
     shift = units.bit_length() - 4
     return 32 + shift * 8 + (units >> shift)
+
+
+def table_size(entries: int) -> int:
+    """Units that an index table of so many entries needs."""
+    return (4 * (BLOCK_HEADER_WORDS + entries) + UNIT - 1) // UNIT
+
+
+def chunk_size(slots: int) -> int:
+    """Units that a chunk of so many slots needs."""
+    return (4 * (BLOCK_HEADER_WORDS + SLOT_WORDS * slots) + UNIT - 1) // UNIT
 
 
 def record_units(size: int) -> int:

@@ -40,7 +40,7 @@ _NETWORK_FILE_SYSTEMS = frozenset(
     "nfs nfs4 cifs smb3 smbfs afs 9p ceph fuse.sshfs fuse.glusterfs lustre gfs2 ocfs2 beegfs fuse.s3fs".split()
 )
 _F_OFD_SETLK = 37
-_LOCK_REFUSED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+LOCK_REFUSED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _LOCK_MISSING = (errno.ENOSYS, errno.EOPNOTSUPP, getattr(errno, "ENOTSUP", errno.EOPNOTSUPP), errno.EINVAL)
 
 
@@ -91,63 +91,51 @@ def fence() -> None:
 
 
 # --- locks -------------------------------------------------------------------------------------------
-def _flock(fd: int, operation: int) -> bool:
-    try:
-        fcntl.flock(fd, operation | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _LOCK_REFUSED:
-            return False
-        raise
-    return True
+# Operations of a lock function. None of them waits: a lock that somebody else has raises an OSError
+# with one of LOCK_REFUSED.
+if fcntl is not None:
+    LOCK_SH, LOCK_EX, LOCK_UN = fcntl.LOCK_SH | fcntl.LOCK_NB, fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN
+else:
+    LOCK_SH, LOCK_EX, LOCK_UN = 1, 2, 8
 
 
-def _ofd_lock(fd: int, operation: int) -> bool:
-    kind = {fcntl.LOCK_EX: fcntl.F_WRLCK, fcntl.LOCK_SH: fcntl.F_RDLCK, fcntl.LOCK_UN: fcntl.F_UNLCK}[operation]
-    try:
-        fcntl.fcntl(fd, _F_OFD_SETLK, struct.pack("@hhqqi", kind, os.SEEK_SET, 0, 0, 0))
-    except OSError as error:
-        if error.errno in _LOCK_REFUSED:
-            return False
-        raise
-    return True
+def _ofd_lock(fd: int, operation: int) -> None:
+    kind = {LOCK_EX: fcntl.F_WRLCK, LOCK_SH: fcntl.F_RDLCK, LOCK_UN: fcntl.F_UNLCK}[operation]
+    fcntl.fcntl(fd, _F_OFD_SETLK, struct.pack("@hhqqi", kind, os.SEEK_SET, 0, 0, 0))
 
 
-def _portalocker(fd: int, operation: int) -> bool:
+def _portalocker(fd: int, operation: int) -> None:
     import portalocker
 
-    flags = {
-        1: portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING,
-        2: portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING,
-    }
     with os.fdopen(fd, "r+b", closefd=False) as file:
         if operation == LOCK_UN:
             portalocker.unlock(file)
-            return True
+            return
+        kind = portalocker.LockFlags.EXCLUSIVE if operation == LOCK_EX else portalocker.LockFlags.SHARED
         try:
-            portalocker.lock(file, flags[operation])
-        except portalocker.exceptions.LockException:
-            return False
-    return True
+            portalocker.lock(file, kind | portalocker.LockFlags.NON_BLOCKING)
+        except portalocker.exceptions.LockException as error:
+            raise BlockingIOError(errno.EAGAIN, "locked by somebody else") from error
 
 
-LOCK_SH, LOCK_EX, LOCK_UN = (fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_UN) if fcntl else (1, 2, 8)
-
-LockFunction = Callable[[int, int], bool]
+LockFunction = Callable[[int, int], Any]
 
 
 def lock_function(fd: int) -> Optional[LockFunction]:
-    """How to lock the open file `fd` (``lock(fd, LOCK_SH | LOCK_EX | LOCK_UN) -> obtained``).
+    """How to lock the open file `fd`: ``lock(fd, operation)``, operation one of the three above.
 
     None where the file system has no lock that the kernel releases when its holder dies.
     """
     if fcntl is None:
         return _portalocker
-    for function in (_flock, _ofd_lock):
+    for function in (fcntl.flock, _ofd_lock):
         try:
-            if function(fd, LOCK_SH):
-                function(fd, LOCK_UN)
+            function(fd, LOCK_SH)
+            function(fd, LOCK_UN)
             return function
         except OSError as error:
+            if error.errno in LOCK_REFUSED:
+                return function
             if error.errno not in _LOCK_MISSING:
                 raise
     return None

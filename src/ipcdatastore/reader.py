@@ -148,41 +148,39 @@ class Reader:
         data = region.data
         seen: Optional[Tuple[int, int, int]] = None
         for _ in range(ATTEMPTS):
-            table = words[DESCRIPTORS + (hashed & PARTITIONS - 1)]
-            if table:
-                base = 4 * table + BLOCK_HEADER_WORDS
-                mask = words[base - 1]
-                start = i = hashed >> 8 & mask
-                while True:
-                    slot = words[base + i]
-                    if slot == EMPTY:
-                        break
-                    if slot != TOMBSTONE and words[slot + SLOT_HASH] == hashed:
-                        word = words[slot]
-                        if word & WORD_PENDING:
-                            record = self.read_slot(slot)
-                            if record is not None and record.key == key:
-                                return record
-                        else:
-                            cell = slot + SLOT_CELL + 2 * (word & WORD_CELL)
-                            block = words[cell]
-                            if block:
-                                at = block * UNIT
-                                _, key_length, _, _, value_length = RECORD_LENGTHS.unpack_from(data, at)
-                                copy = data[at : at + RECORD_SIZE + key_length + value_length]
-                                if crc32(copy, word) != words[cell + 1] or words[slot] != word:
-                                    raise _RETRY
-                                at = RECORD_SIZE + key_length
-                                if copy[RECORD_SIZE:at] == key:
-                                    _, _, kind, flags, _, version, written, expires = RECORD.unpack_from(copy)
-                                    return _record(
-                                        (slot, word, kind, flags, version, written, expires, key, copy[at:])
-                                    )
-                            elif words[cell + 1] != word or words[slot] != word:
+            base = 4 * words[DESCRIPTORS + (hashed & PARTITIONS - 1)] + BLOCK_HEADER_WORDS
+            mask = words[base - 1]
+            start = i = hashed >> 8 & mask
+            while True:
+                slot = words[base + i]
+                if slot == EMPTY:
+                    break
+                if slot != TOMBSTONE and words[slot + SLOT_HASH] == hashed:
+                    word = words[slot]
+                    if word & WORD_PENDING:
+                        record = self.read_slot(slot)
+                        if record is not None and record.key == key:
+                            return record
+                    else:
+                        cell = slot + SLOT_CELL + 2 * (word & WORD_CELL)
+                        block = words[cell]
+                        if block:
+                            at = block * UNIT
+                            _, key_length, _, _, value_length = RECORD_LENGTHS.unpack_from(data, at)
+                            copy = data[at : at + RECORD_SIZE + key_length + value_length]
+                            if crc32(copy, word) != words[cell + 1] or words[slot] != word:
                                 raise _RETRY
-                    i = i + 1 & mask
-                    if i == start:  # a full circle: a table that is being re-used
-                        raise _RETRY
+                            at = RECORD_SIZE + key_length
+                            if copy[RECORD_SIZE:at] == key:
+                                _, _, kind, flags, _, version, written, expires = RECORD.unpack_from(copy)
+                                return _record(
+                                    (slot, word, kind, flags, version, written, expires, key, copy[at:])
+                                )
+                        elif words[cell + 1] != word or words[slot] != word:
+                            raise _RETRY
+                i = i + 1 & mask
+                if i == start:  # a full circle: a table that is being re-used
+                    raise _RETRY
             # A miss. It counts if nothing that could hide a key moved around a whole fenced probe.
             fence()
             now = (words[DESCRIPTORS + (hashed & PARTITIONS - 1)], words[STRUCTURE], words[COMMIT])

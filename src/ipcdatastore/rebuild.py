@@ -17,7 +17,6 @@ from .errors import RegionDamagedError
 from .layout import (
     BLOCK_HEADER_WORDS,
     CHUNK_CURRENT,
-    CHUNK_FIRST,
     CLASSES,
     COMMIT,
     COUNT,
@@ -35,7 +34,7 @@ from .layout import (
     KIND_REBUILD,
     LENGTH,
     MAX_REGION,
-    MAX_SIZE,
+    MAX_SIZE_LONG,
     PAGE,
     PAGE_UNITS,
     PARTITIONS,
@@ -55,12 +54,13 @@ from .layout import (
     TAG_SYSTEM,
     TOP,
     UNIT,
-    VERSION,
+    VERSION_LONG,
     WORD_CELL,
     WORD_PENDING,
     list_class,
     record_units,
     size_class,
+    table_size,
 )
 from .platform import fence
 from .reader import final_word, next_word, word_before_mark
@@ -92,7 +92,7 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     if not words[DIRTY]:
         words[DIRTY] = nonce
     jump = VERSION_JUMP if after_damage or salvage else 0
-    region.longs[VERSION // 2] += jump
+    region.longs[VERSION_LONG] += jump
     words[KIND] = KIND_REBUILD
     _settle(region, after_damage or salvage)
     seen = scan(region)
@@ -115,7 +115,7 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     words[COUNT] = seen.count
     words[EXPIRING] = seen.expiring
     words[JOURNAL] = words[JOURNAL_COUNT] = 0
-    region.longs[VERSION // 2] = max(region.longs[VERSION // 2], seen.version + jump)
+    region.longs[VERSION_LONG] = max(region.longs[VERSION_LONG], seen.version + jump)
     words[KIND] = KIND_NONE
     return seen.damaged
 
@@ -266,11 +266,8 @@ def _switch_tables(region: Any, live: List[List[int]], gaps: List[Extent], top: 
     gaps = sorted(gaps, key=lambda gap: gap[1])
     for partition, slots in enumerate(live):
         descriptor = DESCRIPTORS + partition
-        if not slots:
-            words[descriptor] = 0
-            continue
         entries, mask = index.table_image(words, slots)
-        units = size_class((4 * (BLOCK_HEADER_WORDS + len(entries)) + UNIT - 1) // UNIT)[1]
+        units = size_class(table_size(len(entries)))[1]
         block = 0
         for i, (unit, room) in enumerate(gaps):
             if room >= units:
@@ -297,7 +294,7 @@ def _ensure(region: Any, top: int) -> Any:
     if top > region.units:
         pages = region.words[LENGTH]
         needed = -(-top // PAGE_UNITS)
-        limit = min(region.longs[MAX_SIZE // 2], MAX_REGION) // PAGE
+        limit = min(region.longs[MAX_SIZE_LONG], MAX_REGION) // PAGE
         region.grow_locked(max(needed, min(pages + max(1, pages >> 3), limit)))
     return region.words
 
@@ -342,5 +339,3 @@ def _store_slots(words: Any, free: List[int]) -> None:
         last, end = (first - BLOCK_HEADER_WORDS) // 4, first + SLOT_WORDS * count
     words[CHUNK_CURRENT] = last
     words[SLOT_TOP] = words[SLOT_END] = end
-    if not last:
-        words[CHUNK_FIRST] = 0

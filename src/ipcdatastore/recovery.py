@@ -33,7 +33,7 @@ from .layout import (
     STATE,
     STATE_DAMAGED,
     STRUCTURE,
-    VERSION,
+    VERSION_LONG,
     WORD_CELL,
     WORD_PENDING,
 )
@@ -92,7 +92,7 @@ def _finish_slot(region: Any) -> None:
         raise _Unusable
     words = region.words
     declared = intent.parse_slot(payload)
-    region.longs[VERSION // 2] = max(region.longs[VERSION // 2], declared.version)
+    region.longs[VERSION_LONG] = max(region.longs[VERSION_LONG], declared.version)
     word = words[declared.slot]
     if word == declared.target:
         for address, value in declared.redo:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 import time
 from typing import Any, NamedTuple, Optional
 from zlib import crc32
@@ -49,7 +50,8 @@ class Region:
         self.longs: Any = None
         self.units = 0
         try:
-            self.header = read_static(self.file, path)
+            self._header_page = self.file.read(layout.HEADER_SIZE)
+            self.header = read_static(self._header_page, path)
             status = os.fstat(self.file.fileno())
             self._identity = (status.st_dev, status.st_ino)
             self.map()
@@ -61,24 +63,23 @@ class Region:
     def map(self) -> None:
         """Map as much as is published now. The old view stays with whoever still uses it."""
         size = os.fstat(self.file.fileno()).st_size
-        first = self.words
-        published = size if first is None else first[layout.LENGTH] * layout.PAGE
-        if size < layout.PAGE or published > size:
+        # The published length, not the file's: a writer that died while growing left a longer file.
+        published = self._published() * layout.PAGE
+        if not layout.PAGE <= published <= min(size, layout.MAX_REGION):
             raise RegionDamagedError(
-                f"the region {self.path} was truncated: {size:,} bytes are left; close it everywhere and delete it",
+                f"the region {self.path} was truncated or damaged: it should have {published:,} bytes, its file has "
+                f"{size:,}; close it everywhere and delete it",
                 path=self.path,
-                problems=("truncated",),
+                problems=("length",),
             )
         access = mmap.ACCESS_WRITE if self.writable else mmap.ACCESS_READ
-        self._install(mmap.mmap(self.file.fileno(), min(published, layout.MAX_REGION), access=access))
-        if first is None:
-            published = self.words[layout.LENGTH] * layout.PAGE
-            if not layout.PAGE <= published <= size:
-                raise RegionDamagedError(
-                    f"the region {self.path} says that it has {published:,} bytes, but its file has {size:,}",
-                    path=self.path,
-                    problems=("length",),
-                )
+        self._install(mmap.mmap(self.file.fileno(), published, access=access))
+
+    def _published(self) -> int:
+        if self.words is not None:
+            return int(self.words[layout.LENGTH])
+        raw = self._header_page[4 * layout.LENGTH : 4 * layout.LENGTH + 4]
+        return int.from_bytes(raw, sys.byteorder)
 
     def _install(self, data: mmap.mmap) -> None:
         view = memoryview(data)
@@ -131,9 +132,8 @@ class Region:
 
 
 # --- validation ------------------------------------------------------------------------------------------
-def read_static(file: Any, path: str) -> StaticHeader:
+def read_static(raw: bytes, path: str) -> StaticHeader:
     """Magic, then versions, then byte order, then checksum: nothing is believed before its turn."""
-    raw = file.read(layout.HEADER_SIZE)
     if len(raw) < layout.HEADER_SIZE:
         raise FormatError(f"{path} is no region: it has only {len(raw)} bytes", path=path)
     magic, write, read, order, serializer, clock, seed, region_id, boot, created = layout.STATIC.unpack_from(raw)
@@ -166,7 +166,7 @@ def is_stale(path: str) -> bool:
     """Whether the file at `path` was left by an earlier boot: no process can have it mapped."""
     now = platform.boot_id()
     with os.fdopen(open_file(path, writable=False), "rb", buffering=0) as file:
-        header = read_static(file, path)
+        header = read_static(file.read(layout.HEADER_SIZE), path)
     return any(now) and any(header.boot) and header.boot != now
 
 
@@ -207,7 +207,11 @@ def create(path: str, policy: Policy, *, replace: bool) -> None:
 
 
 def initial_image(policy: Policy, *, seed: Optional[int] = None) -> bytes:
-    """The header of an empty region; everything after it is zero."""
+    """The beginning of an empty region, to the top of its heap; everything after it is zero.
+
+    All tables and the first slots lie together at the start of the heap, so that what never moves does not
+    split the space that records come and go in.
+    """
     random = os.urandom(20)
     static = layout.STATIC.pack(
         layout.MAGIC,
@@ -221,16 +225,33 @@ def initial_image(policy: Policy, *, seed: Optional[int] = None) -> bytes:
         platform.boot_id(),
         time.time_ns(),
     )
-    image = bytearray(layout.HEADER_SIZE)
+    table_units = layout.size_class(layout.table_size(layout.TABLE_MIN))[1]
+    chunk = layout.HEAP_START + layout.PARTITIONS * table_units
+    chunk_units = layout.size_class(layout.chunk_size(layout.CHUNK_SLOTS_MIN))[1]
+    image = bytearray((chunk + chunk_units) * layout.UNIT)
     image[: len(static)] = static
     layout.STATIC_CRC.pack_into(image, layout.STATIC.size, crc32(static))
     words = memoryview(image).cast("I")
     words[layout.LENGTH] = INITIAL_PAGES
     words[layout.STATE] = layout.STATE_LIVE
-    words[layout.TOP] = words[layout.HAND] = layout.HEAP_START
+    for partition in range(layout.PARTITIONS):
+        table = layout.HEAP_START + partition * table_units
+        words[layout.DESCRIPTORS + partition] = table
+        words[4 * table] = table_units << 2 | layout.TAG_SYSTEM
+        words[4 * table + 1] = layout.SYSTEM_TABLE
+        words[4 * table + 3] = layout.TABLE_MIN - 1
+    first = 4 * chunk + layout.BLOCK_HEADER_WORDS
+    words[4 * chunk] = chunk_units << 2 | layout.TAG_SYSTEM
+    words[4 * chunk + 1] = layout.SYSTEM_CHUNK
+    words[4 * chunk + 3] = layout.CHUNK_SLOTS_MIN
+    words[layout.CHUNK_FIRST] = words[layout.CHUNK_CURRENT] = chunk
+    words[layout.SLOT_TOP] = first
+    words[layout.SLOT_END] = first + layout.SLOT_WORDS * layout.CHUNK_SLOTS_MIN
+    words[layout.TOP] = chunk + chunk_units
+    words[layout.HAND] = layout.HEAP_START
     words[layout.EVICT] = layout.EVICT_POLICIES[policy.evict]
     longs = memoryview(image).cast("Q")
-    longs[layout.MAX_SIZE // 2] = policy.max_size
+    longs[layout.MAX_SIZE_LONG] = policy.max_size
     return bytes(image)
 
 

@@ -25,7 +25,7 @@ from .layout import (
     HEAP_START,
     LENGTH,
     MAX_REGION,
-    MAX_SIZE,
+    MAX_SIZE_LONG,
     PAGE,
     PAGE_UNITS,
     PARTITIONS,
@@ -141,7 +141,7 @@ class Space:
         region = self.writer.region
         words = region.words
         pages = words[LENGTH]
-        limit = min(region.longs[MAX_SIZE // 2], MAX_REGION)
+        limit = min(region.longs[MAX_SIZE_LONG], MAX_REGION)
         if inserting:
             limit -= limit // RESERVE
         needed = -(-(words[TOP] + units) // PAGE_UNITS)
@@ -234,7 +234,7 @@ class Space:
 
     def _full(self, units: int) -> StoreFullError:
         region = self.writer.region
-        limit = int(region.longs[MAX_SIZE // 2])
+        limit = int(region.longs[MAX_SIZE_LONG])
         free = int(region.words[FREE_UNITS]) * UNIT
         return StoreFullError(
             f"no room for {units * UNIT:,} more bytes in {region.path}: {free:,} bytes are free in smaller pieces, "

@@ -37,7 +37,7 @@ from .layout import (
     SYSTEM_RESERVED,
     TAG_SYSTEM,
     UNIT,
-    VERSION,
+    VERSION_LONG,
     WORD_CELL,
     record_units,
 )
@@ -106,8 +106,8 @@ def _commit_locked(writer: Writer, writes: Sequence[Write]) -> int:
         writer.leave_locked()
         raise
     words = region.words
-    version = region.longs[VERSION // 2]
-    region.longs[VERSION // 2] = version + len(pending)
+    version = region.longs[VERSION_LONG]
+    region.longs[VERSION_LONG] = version + len(pending)
     for write, entry in pending:
         version += 1
         _fill_locked(writer, write, entry, version)
@@ -210,7 +210,7 @@ def clear(writer: Writer) -> int:
         words[KIND] = KIND_NONE
         words[DIRTY] = writer.nonce
         words[KIND] = KIND_CLEAR
-        region.longs[VERSION // 2] += 1
+        region.longs[VERSION_LONG] += 1
         for slot, before in members:
             target = final_word(before)
             cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)

@@ -39,7 +39,7 @@ from .layout import (
     KIND_NONE,
     KIND_SLOT,
     LENGTH,
-    MAX_SIZE,
+    MAX_SIZE_LONG,
     PAGE_UNITS,
     RECORD,
     RECORD_LENGTHS,
@@ -59,7 +59,7 @@ from .layout import (
     TAG_FREE,
     TOP,
     UNIT,
-    VERSION,
+    VERSION_LONG,
     WORD_CELL,
     list_class,
     record_units,
@@ -221,7 +221,8 @@ class Writer:
                             plan[TOP] = block + units
                         heap.push(plan, old, old_units)
                         redo = [item for pair in plan.items() for item in pair]
-                    had_expiry = RECORD.unpack_from(data, old * UNIT)[7] != 0
+                    # Look into the old record only where some record has an expiry.
+                    had_expiry = words[EXPIRING] > 0 and RECORD.unpack_from(data, old * UNIT)[7] != 0
                 else:
                     if self.space.for_insert_locked(hashed, entry):
                         continue
@@ -244,7 +245,7 @@ class Writer:
             if had_expiry != (expires != 0):
                 redo += (EXPIRING, words[EXPIRING] + (1 if expires else -1))
             target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
-            version = region.longs[VERSION // 2] + 1
+            version = region.longs[VERSION_LONG] + 1
             record = RECORD.pack(slot, key_length, kind, flags, value_length, version, now, expires) + key + value
 
             if not old:
@@ -281,22 +282,22 @@ class Writer:
         if inside:
             words[KIND] = KIND_NONE
         intent.declare(
-            data,
+            region,
             (slot, word, target, version & 0xFFFFFFFF, version >> 32, len(undo) >> 1, len(redo) >> 1, *undo, *redo),
         )
         words[KIND] = KIND_SLOT
         words[DIRTY] = self.nonce
 
-        region.longs[VERSION // 2] = version
+        region.longs[VERSION_LONG] = version
         if rewrite and block:
             at = block * UNIT
             data[at : at + len(record)] = record
         cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
         words[cell] = block
         words[cell + 1] = crc32(record, target)
-        pairs = iter(aside)
-        for address in pairs:
-            words[address] = next(pairs)
+        numbers = iter(aside)
+        for address, value in zip(numbers, numbers):
+            words[address] = value
 
         if NEEDS_FENCE:
             fence()
@@ -304,9 +305,9 @@ class Writer:
         if NEEDS_FENCE:
             fence()
 
-        pairs = iter(redo)
-        for address in pairs:
-            words[address] = next(pairs)
+        numbers = iter(redo)
+        for address, value in zip(numbers, numbers):
+            words[address] = value
         if words[DIRTY] != self.nonce:
             raise self.lock_lost()
         words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
@@ -347,7 +348,7 @@ class Writer:
         plan[COUNT] = words[COUNT] - 1
         if expires:
             plan[EXPIRING] = words[EXPIRING] - 1
-        version = region.longs[VERSION // 2] + 1
+        version = region.longs[VERSION_LONG] + 1
         redo = [item for pair in plan.items() for item in pair]
         self._publish_locked(slot, word, 0, b"", version, (), redo, inside=self.inside)
         return int(version)
@@ -360,7 +361,7 @@ class Writer:
         block = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
         _, key_length, _, _, value_length = RECORD_LENGTHS.unpack_from(region.data, block * UNIT)
         record = region.data[block * UNIT : block * UNIT + RECORD_SIZE + key_length + value_length]
-        version = region.longs[VERSION // 2]
+        version = region.longs[VERSION_LONG]
         self._publish_locked(slot, word, block, record, version, (), (), rewrite=False, inside=self.inside)
 
     # --- policies ------------------------------------------------------------------------------------
@@ -369,7 +370,7 @@ class Writer:
         self.begin()
         try:
             if max_size is not None:
-                self.region.longs[MAX_SIZE // 2] = max_size
+                self.region.longs[MAX_SIZE_LONG] = max_size
             if evict is not None:
                 self.region.words[EVICT] = evict
         finally:

@@ -51,8 +51,9 @@ def reset(cfg):
 
     The structure word moves before the old table's block can be used again: a reader that sits in it is told.
     """
-    yield from bump_structure()
-    yield from fence(cfg)
+    if cfg.get("clear_bump", True):
+        yield from bump_structure()
+        yield from fence(cfg)
     yield from store("desc", None)
     yield from fence(cfg)
     for block in range(cfg["nblocks"]):
@@ -92,5 +93,5 @@ def undo_clear(cfg, words):
             yield from republish(cfg, slot, w, word(seq_of(w) + 2, 0, 1 - cell_of(w)))
         elif (slot, w) in showing and cfg.get("burn", True):
             yield from republish(cfg, slot, w, burnt_word(w))
-    if not showing:
+    if not showing and not cfg.get("reset_forgotten"):
         yield from reset(cfg)

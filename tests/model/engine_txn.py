@@ -136,11 +136,12 @@ def undo(cfg, entries):
     """Nothing was committed: burn what may be sealed, give back what was reserved."""
     for slot, w, _, _, _, _ in entries:
         now = yield from load(("w", slot))
-        if cfg.get("burn", True):
-            if now != burnt_word(w):
-                yield from republish(cfg, slot, w, burnt_word(w))
-        elif now != w:  # (variant) the mark becomes the word that a commit would have made, with the old record
+        if cfg.get("burn") == "reuse final" and now != w:  # (variant) the word that a commit would have made
             yield from republish(cfg, slot, w, target_word(w))
+        elif cfg.get("burn") == "marked only" and now == w:  # (variant) the idle cell may be sealed already
+            continue
+        elif now != burnt_word(w):
+            yield from republish(cfg, slot, w, burnt_word(w))
     if cfg.get("count_first"):  # (variant)
         yield from store("count", 0)
     for i in reversed(range(len(entries))):

@@ -91,7 +91,8 @@ def check_slots(cfg, memory, live):
     """As built: each slot is live, free or retired, and the index names exactly the live ones."""
     if memory["commit"] & 1 or memory["count"]:
         raise Found("CRASH: recovery left a transaction open")
-    retired = [slot for slot in range(cfg["nslots"]) if slot not in live and is_spent(cfg, memory["w", slot])]
+    retired = [slot for slot in range(cfg["nslots"])
+               if slot not in live and slot not in memory["slots"] and is_spent(cfg, memory["w", slot])]
     if sorted(list(live) + list(memory["slots"]) + retired) != list(range(cfg["nslots"])):
         raise Found("CRASH: slots lost or owned twice: live %r free %r" % (sorted(live), memory["slots"]))
     table = memory["desc"]

@@ -137,13 +137,20 @@ def miss_guards(cfg):
     return guards
 
 
+def probe_once(cfg, key):
+    table = 0
+    if cfg.get("descriptor"):
+        table = yield from load("desc")
+    result = yield from probe(cfg, key, table)
+    return result
+
+
 def lookup_twice(cfg, key):
     """As built: hits pay no fence; a miss is confirmed by a second, fenced probe between equal guard words."""
-    descriptor = ("desc",) if cfg.get("descriptor") else ()
-    table = yield from load_all(descriptor)
-    result = yield from probe(cfg, key, (table or (0,))[0])
+    result = yield from probe_once(cfg, key)
     if result is not None:
         return result
+    descriptor = ("desc",) if cfg.get("descriptor") else ()
     guards = descriptor + miss_guards(cfg)
     yield from fence(cfg)
     before = yield from load_all(guards)
@@ -242,7 +249,7 @@ def get_many_indexed(cfg, keys):
     results = []
     for key in keys:
         # As built, one unconfirmed probe is enough here: the comparison at the end confirms a miss.
-        result = yield from (probe(cfg, key, 0) if cfg.get("engine") else lookup(cfg, key))
+        result = yield from (probe_once if cfg.get("engine") else lookup)(cfg, key)
         if result is RETRY:
             yield ("fallback",)
             return
