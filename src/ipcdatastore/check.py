@@ -47,7 +47,6 @@ from .layout import (
     SYSTEM_TABLE,
     TAG_FREE,
     TAG_RECORD,
-    TAG_SYSTEM,
     TOMBSTONE,
     TOP,
     UNIT,
@@ -55,7 +54,6 @@ from .layout import (
     WORD_CELL,
     WORD_PENDING,
     list_class,
-    record_units,
 )
 
 MOST_PROBLEMS = 50

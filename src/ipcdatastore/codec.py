@@ -74,8 +74,7 @@ def _encode_key(key: Any, whole: Any, depth: int) -> bytes:
             )
         return b"t" + b"".join(_prefixed(_encode_key(item, whole, depth + 1)) for item in key)
     raise KeyTypeError(
-        f"a key is a str, bytes, int or a tuple of them (exactly, no subclass), not {kind.__name__}: "
-        f"{_shorten(whole)}",
+        f"a key is a str, bytes, int or a tuple of them (exactly, no subclass), not {kind.__name__}: {_shorten(whole)}",
         key=whole,
     )
 
@@ -159,9 +158,7 @@ def _pickle_dumps(value: Any) -> bytes:
 
 
 def _json_dumps(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=True).encode(
-        "utf-8", "surrogatepass"
-    )
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=True).encode("utf-8", "surrogatepass")
 
 
 def _json_loads(data: bytes) -> Any:
@@ -231,7 +228,7 @@ def _missing_class(data: bytes) -> Tuple[Optional[str], Optional[str]]:
     try:
         for opcode, argument, _ in pickletools.genops(bytes(data)):
             if opcode.name == "GLOBAL":
-                module, name = argument.split(" ", 1)
+                module, name = str(argument).split(" ", 1)
             elif opcode.name == "STACK_GLOBAL" and len(strings) > 1:
                 module, name = strings[-2:]
             else:

@@ -24,7 +24,6 @@ from .layout import (
     EXPIRING,
     FREE_UNITS,
     LENGTH,
-    MAX_REGION,
     MAX_SIZE_LONG,
     PAGE,
     STATE,
@@ -107,7 +106,8 @@ class Engine:
         if stale:
             if not creating:
                 raise RegionNotFoundError(
-                    f'there is no region {self.name!r} in {self.directory}; mode "c" creates one', path=self.path
+                    f'there is no region {self.name!r} in {self.directory}; mode "c" creates one',
+                    path=self.path,
                 )
             self._create()
         region = Region(self.path, writable=mode != "r")

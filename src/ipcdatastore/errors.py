@@ -3,6 +3,7 @@
 ::
 
     DatastoreError
+    +-- ArgumentError           (ValueError)       an option or argument out of its range
     +-- InvalidNameError        (ValueError)       a region or namespace name that cannot be used
     +-- KeyTypeError            (TypeError)        a key that is not str, bytes, int or a tuple of them
     +-- TooLargeError           (ValueError)       a key or a value over the limit
@@ -29,6 +30,7 @@ from __future__ import annotations
 from typing import Any, Dict, Optional, Tuple, Type
 
 __all__ = [
+    "ArgumentError",
     "ClosedError",
     "ConflictError",
     "DatastoreError",
@@ -68,6 +70,13 @@ class DatastoreError(Exception):
 
 def _rebuild(kind: Type[DatastoreError], message: str, fields: Dict[str, Any]) -> DatastoreError:
     return kind(message, **fields)
+
+
+class ArgumentError(DatastoreError, ValueError):
+    """An argument out of its range. ``name`` is the argument's, ``value`` what was given."""
+
+    name: str
+    value: Any
 
 
 class InvalidNameError(DatastoreError, ValueError):

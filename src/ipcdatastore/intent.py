@@ -60,7 +60,10 @@ def step(region: Any, nonce: int, plan: Plan, publish: Optional[int] = None) -> 
     pairs = dict(plan)
     if len(pairs) > MAX_STEP:
         raise StoreFullError(
-            f"internal limit: a step of {len(pairs)} stores", needed=len(pairs), free=MAX_STEP, hint="report this"
+            f"internal limit: a step of {len(pairs)} stores",
+            needed=len(pairs),
+            free=MAX_STEP,
+            hint="report this",
         )
     if publish is not None:
         pairs = {publish: pairs.pop(publish), **pairs}

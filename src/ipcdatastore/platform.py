@@ -37,7 +37,23 @@ OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getatt
 LOCK_IN_OWN_FILE = fcntl is None
 
 _NETWORK_FILE_SYSTEMS = frozenset(
-    "nfs nfs4 cifs smb3 smbfs afs 9p ceph fuse.sshfs fuse.glusterfs lustre gfs2 ocfs2 beegfs fuse.s3fs".split()
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "afs",
+        "9p",
+        "ceph",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+        "lustre",
+        "gfs2",
+        "ocfs2",
+        "beegfs",
+        "fuse.s3fs",
+    ]
 )
 _F_OFD_SETLK = 37
 LOCK_REFUSED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)

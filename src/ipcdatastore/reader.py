@@ -21,7 +21,7 @@ before and after.
 from __future__ import annotations
 
 import struct
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
 from zlib import crc32
 
 from . import index
@@ -33,7 +33,6 @@ from .layout import (
     DESCRIPTORS,
     EMPTY,
     EVICT,
-    MAX_REGION,
     PARTITIONS,
     RECORD,
     RECORD_LENGTHS,
@@ -53,6 +52,9 @@ from .region import Region
 
 ATTEMPTS = 8
 _TORN = (IndexError, struct.error)
+
+
+T = TypeVar("T")
 
 
 class Record(NamedTuple):
@@ -173,9 +175,7 @@ class Reader:
                             at = RECORD_SIZE + key_length
                             if copy[RECORD_SIZE:at] == key:
                                 _, _, kind, flags, _, version, written, expires = RECORD.unpack_from(copy)
-                                return _record(
-                                    (slot, word, kind, flags, version, written, expires, key, copy[at:])
-                                )
+                                return _record((slot, word, kind, flags, version, written, expires, key, copy[at:]))
                         elif words[cell + 1] != word or words[slot] != word:
                             raise _RETRY
                 i = i + 1 & mask
@@ -299,7 +299,7 @@ class Reader:
         return self._under_lock(lambda: self.read_slot(slot))
 
     # --- the last resort -----------------------------------------------------------------------------
-    def _under_lock(self, read: Callable[[], Any]) -> Any:
+    def _under_lock(self, read: Callable[[], T]) -> T:
         """Read while no writer can write. What does not fit now was damaged, not rewritten."""
         self.fallbacks += 1
         self.coordinator.acquire_shared()

@@ -77,7 +77,7 @@ class Scan(NamedTuple):
     free: List[int]
     extents: List[Extent]
     damaged: List[int]
-    count: int
+    records: int
     expiring: int
     version: int
 
@@ -112,7 +112,7 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     top = _switch_tables(region, seen.live, gaps, top)
     _store_free_lists(region, sorted(seen.extents + chunks + _tables(words)), top)
     _store_slots(words, seen.free)
-    words[COUNT] = seen.count
+    words[COUNT] = seen.records
     words[EXPIRING] = seen.expiring
     words[JOURNAL] = words[JOURNAL_COUNT] = 0
     region.longs[VERSION_LONG] = max(region.longs[VERSION_LONG], seen.version + jump)

@@ -10,7 +10,7 @@ blocks each time, unless the region is at its size limit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Iterator
 
 from . import heap, index
 from .errors import StoreFullError
@@ -112,14 +112,14 @@ class Space:
         heap.push(plan, heap.carve(plan, units, region.units), units)
         return True
 
-    def _until_planned(
-        self, units: int, make: Callable[[Plan], bool], inserting: bool, publish: int = 0
-    ) -> None:
+    def _until_planned(self, units: int, make: Callable[[Plan], bool], inserting: bool, publish: int = 0) -> None:
         """Run `make` on fresh plans, making more room between, until it succeeds; then do the plan."""
         words = self.writer.region.words
         if not heap.find_free(words, units) and self._is_sweep_worth():
             self._sweep(SWEEP_BLOCKS, units)
-        reliefs = iter((lambda: self._grow(units, inserting), lambda: self._join(units), lambda: self._evict(units)))
+        reliefs: Iterator[Callable[[], bool]] = iter(
+            (lambda: self._grow(units, inserting), lambda: self._join(units), lambda: self._evict(units))
+        )
         while True:
             plan = Plan(self.writer.region.words)
             if make(plan):
@@ -228,9 +228,7 @@ class Space:
         """Let the clock hand go around until a run of `units` is free: twice politely, then by force."""
         if not self.writer.region.words[EVICT]:
             return False
-        return any(
-            self._sweep(self._all_blocks(), units, evict=True, force=force) for force in (False, False, True)
-        )
+        return any(self._sweep(self._all_blocks(), units, evict=True, force=force) for force in (False, False, True))
 
     def _full(self, units: int) -> StoreFullError:
         region = self.writer.region

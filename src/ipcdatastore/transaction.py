@@ -92,9 +92,7 @@ def _commit_locked(writer: Writer, writes: Sequence[Write]) -> int:
     if len(writes) > journal.capacity(region.words):
         # Twice as many entries as keys: a key whose slot is used up takes two.
         count = 2 * len(writes)
-        writer.space.for_plan_locked(
-            journal.units_for(count), lambda plan: journal.plan_capacity(plan, region, count)
-        )
+        writer.space.for_plan_locked(journal.units_for(count), lambda plan: journal.plan_capacity(plan, region, count))
     words = region.words
     words[KIND] = KIND_NONE
     words[DIRTY] = writer.nonce

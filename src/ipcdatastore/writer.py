@@ -51,7 +51,6 @@ from .layout import (
     SLOT_FREE,
     SLOT_HASH,
     SLOT_TOP,
-    SLOT_USED,
     SLOT_WORDS,
     STATE,
     STATE_LIVE,
@@ -150,7 +149,14 @@ class Writer:
 
     # --- set -----------------------------------------------------------------------------------------
     def put(
-        self, key: bytes, hashed: int, kind: int, flags: int, value: bytes, expires: int = 0, expect: int = ANY
+        self,
+        key: bytes,
+        hashed: int,
+        kind: int,
+        flags: int,
+        value: bytes,
+        expires: int = 0,
+        expect: int = ANY,
     ) -> Tuple[int, int]:
         """Store a record. ``(version, 0)``; or ``(0, version found)`` if that is not `expect` (0 = absent).
 
@@ -248,10 +254,7 @@ class Writer:
             version = region.longs[VERSION_LONG] + 1
             record = RECORD.pack(slot, key_length, kind, flags, value_length, version, now, expires) + key + value
 
-            if not old:
-                aside = (slot + SLOT_HASH, hashed, entry, slot)
-            else:
-                aside = ()
+            aside = () if old else (slot + SLOT_HASH, hashed, entry, slot)
             self._publish_locked(slot, word, block, record, version, undo, redo, aside)
             return version, 0
         finally:
@@ -283,7 +286,17 @@ class Writer:
             words[KIND] = KIND_NONE
         intent.declare(
             region,
-            (slot, word, target, version & 0xFFFFFFFF, version >> 32, len(undo) >> 1, len(redo) >> 1, *undo, *redo),
+            (
+                slot,
+                word,
+                target,
+                version & 0xFFFFFFFF,
+                version >> 32,
+                len(undo) >> 1,
+                len(redo) >> 1,
+                *undo,
+                *redo,
+            ),
         )
         words[KIND] = KIND_SLOT
         words[DIRTY] = self.nonce

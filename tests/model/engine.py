@@ -5,12 +5,12 @@
 """
 from .engine_clear import op_clear, recover_clear
 from .engine_one import op_delete, op_set, recover_one
-from .engine_redo import op_swap_free, recover_redo
+from .engine_redo import op_rebuild, op_swap_free, recover_redo
 from .engine_retire import op_retire
 from .engine_txn import op_txn, recover_txn
 from .steps import bump, bump_structure, fence, load, store, under_lock
 
-OPERATIONS = {"set": op_set, "del": op_delete, "swap": op_swap_free, "txn": op_txn, "clear": op_clear,
+OPERATIONS = {"set": op_set, "del": op_delete, "swap": op_swap_free, "rebuild": op_rebuild, "txn": op_txn, "clear": op_clear,
               "retire": op_retire}
 
 

@@ -22,17 +22,15 @@ class Plan:
 
 
 def find(cfg, key):
-    """Under the lock: (slot or None, its place, first place to insert at).
+    """Under the lock: (slot or None, its place, first place to insert at); a place is ("x", table, number).
 
     An entry whose slot shows no record is reserved by the transaction that is asking: neither a match nor a hole.
     """
-    hole = None
+    hole, table = None, 0
     if cfg.get("descriptor"):
         table = yield from load("desc")
-        if table is None:
-            return None, None, None
-    for place in range(cfg["npos"]):
-        entry = yield from load(("x", 0, place))
+    for place in [("x", table, i) for i in range(cfg["npos"])] if table is not None else ():
+        entry = yield from load(place)
         if entry == EMPTY:
             return None, None, place if hole is None else hole
         if entry == TOMB:
@@ -82,7 +80,7 @@ def plan_set(cfg, key):
         if not slots or hole is None:
             return None
         slot, slots = slots[0], slots[1:]
-        entry = yield from load(("x", 0, hole))
+        entry = yield from load(hole)
         index = (hole, entry, slot)
     w = yield from load(("w", slot))
     old = yield from load(("o", slot, cell_of(w)))
@@ -119,7 +117,7 @@ def after_publish(plan):
     """Absolute values only, so that it can be done twice."""
     _, behind, old = plan.block
     if plan.index is not None:
-        yield from store(("x", 0, plan.index[0]), plan.index[2])
+        yield from store(plan.index[0], plan.index[2])
     if old is not None:
         yield from store(("r", old, 0), ("L", behind))
         yield from store("free", old)
@@ -135,7 +133,7 @@ def publish(cfg, plan, record, changes):
     yield from fill(cfg, slot, cell_of(target), target, plan.block[0], record)
     inserting = plan.index is not None and record is not None
     if inserting and not cfg.get("index_last"):
-        yield from store(("x", 0, plan.index[0]), plan.index[2])
+        yield from store(plan.index[0], plan.index[2])
     yield from fence(cfg)
     yield from store(("w", slot), target, changes)  # PUBLISH
     yield from fence(cfg)
@@ -191,6 +189,6 @@ def undo_one(cfg, plan, now):
     if block is not None and not cfg.get("link_lost"):
         yield from store(("r", block, 0), ("L", behind))
     if plan.index is not None and not cfg.get("entry_left"):
-        yield from store(("x", 0, plan.index[0]), plan.index[1])
+        yield from store(plan.index[0], plan.index[1])
     if now == before and cfg.get("burn", True):
         yield from republish(cfg, slot, before, burnt_word(before))

@@ -29,8 +29,8 @@ def new_place(cfg, place, hole):
     if cfg.get("new_entry", "behind") != "behind":
         if hole is not None:
             return hole
-    for behind in range(place + 1, cfg["npos"]):
-        entry = yield from load(("x", 0, behind))
+    for behind in [place[:2] + (i,) for i in range(place[2] + 1, cfg["npos"])]:
+        entry = yield from load(behind)
         if entry in (EMPTY, TOMB):
             return behind
     return None
@@ -51,7 +51,7 @@ def retire_in_txn(cfg, key, value):
     deleted = (slot, w, None, old, place, "del")
     inserted = (slots[0], fresh_w, block, None, fresh_place, "ins")
     yield from take(cfg, [], 0, deleted)
-    yield from take(cfg, [("free", behind), ("slots", slots[1:]), (("x", 0, fresh_place), slots[0])], 1, inserted)
+    yield from take(cfg, [("free", behind), ("slots", slots[1:]), (fresh_place, slots[0])], 1, inserted)
     record = make_record(cfg, key, value, version)
     yield from commit_entries(cfg, [deleted, inserted], [None, record], ((key, value),))
 
@@ -68,11 +68,11 @@ def retire_in_two(cfg, key, value):
     changes = ((key, value),)
     if cfg["retire"] == "delete first":
         yield from store(("w", slot), RETIRED)
-        yield from store(("x", 0, place), TOMB)
+        yield from store(place, TOMB)
     record = make_record(cfg, key, value, version)
     yield from write_record(block, record)
     yield from fill(cfg, fresh, cell_of(target), target, block, record)
-    yield from store(("x", 0, fresh_place), fresh)
+    yield from store(fresh_place, fresh)
     yield from fence(cfg)
     yield from store(("w", fresh), target, None if cfg["retire"] == "insert first, retiring publishes" else changes)
     yield from fence(cfg)
@@ -80,4 +80,4 @@ def retire_in_two(cfg, key, value):
     if cfg["retire"] != "delete first":
         yield from store(("w", slot), RETIRED, changes if cfg["retire"] != "insert first" else None)
         yield from fence(cfg)
-        yield from store(("x", 0, place), TOMB)
+        yield from store(place, TOMB)

@@ -34,7 +34,7 @@ def reserve(cfg, i, key, value):
         if not slots or hole is None:
             return None
         slot, place, what = slots[0], hole, "ins"
-        stores += [("slots", slots[1:]), (("x", 0, place), slot)]
+        stores += [("slots", slots[1:]), (place, slot)]
     w = yield from load(("w", slot))
     old = yield from load(("o", slot, cell_of(w)))
     entry = (slot, w, block, old, place, what)
@@ -54,7 +54,8 @@ def take(cfg, stores, i, entry):
 def begin(cfg):
     """Open the frame; returns the version of all its records."""
     yield from ensure_table(cfg)
-    yield from store("kind", "NONE")  # what an earlier holder left there must not be taken for ours
+    if not cfg.get("stale_kind"):
+        yield from store("kind", "NONE")  # what an earlier holder left there must not be taken for ours
     version = yield from load("ver")
     yield from store("dirty", 1)
     yield from store("ver", version + 1)  # stored before it is used
@@ -128,7 +129,7 @@ def finish(cfg, entries):
         stores = yield from freed_block(old)
         if what == "del":
             slots = yield from freed_slot(cfg, slot)
-            stores += [(("x", 0, place), TOMB), ("slots", slots)]
+            stores += [(place, TOMB), ("slots", slots)]
         yield from redo_step(cfg, stores + [("count", i)])
 
 
@@ -149,7 +150,7 @@ def undo(cfg, entries):
         stores = yield from freed_block(block)
         if what == "ins":
             slots = yield from freed_slot(cfg, slot)
-            stores += [(("x", 0, place), TOMB), ("slots", slots)]
+            stores += [(place, TOMB), ("slots", slots)]
         count = 0 if cfg.get("count_first") else i
         yield from redo_step(cfg, stores + [("count", count)])
 

@@ -19,8 +19,9 @@ def engine_memory(cfg, placed, index, nblocks):
         memory["intent", field] = None
     for i in range(8):
         memory["redo", i] = memory["journal", i] = None
-    for place in range(cfg["npos"]):
-        memory["x", 0, place] = index[place] if place < len(index) else EMPTY
+    for table in range(cfg.get("tables", 1)):
+        for place in range(cfg["npos"]):
+            memory["x", table, place] = index[place] if place < len(index) and not table else EMPTY
     for slot in range(cfg["nslots"]):
         w = memory["w", slot] = word(cfg.get("first_seq", {}).get(slot, 1), 0, 0)
         for cell in (0, 1):
@@ -119,6 +120,20 @@ def redo_scenarios():
 
     redo("sc swap free blocks, set A, swap, insert C, get A, 2 kills", "ok", {}, kills=2)
     redo("BROKEN dirty set after the stores", "FAIL", {"dirty_late": True})
+
+    def rebuild(tag, expect, cfg, threads, **kw):
+        cfg = dict({"descriptor": True, "tables": 2}, **cfg)
+        add("rebuild/" + tag, expect, cfg, threads, index=(TOMB, 0, 1), **kw)
+
+    twice = [ops(("rebuild",)), ops(("rebuild",), ("set", "B", 1)), gets("B")]
+    rebuild("sc new table, new table in the old one's memory, set B; get B; 2 kills", "ok", {}, twice, kills=2)
+    rebuild("sc the same, get_many(A, B)", "ok", {}, twice[:2] + [many("A", "B")])
+    twice = [ops(("rebuild",)), ops(("rebuild",)), gets("B")]
+    rebuild("weak new table twice; get B; 1 kill", "ok", {}, twice, weak=True)
+    thrice = [ops(("rebuild",), ("rebuild",), ("rebuild",)), gets("B")]
+    rebuild("sc new table three times; get B", "ok", {}, thrice, kills=0)
+    rebuild("BROKEN structure not bumped, the descriptor comes back", "FAIL", {"rebuild_bump": False}, thrice, kills=0)
+    rebuild("BROKEN weak, no fence after a step", "FAIL", {"step_fence": False}, twice, weak=True)
     # `kind` set before the list is whole is caught only where `dirty` is set already: in a transaction, see there.
 
 
@@ -162,6 +177,10 @@ def txn_scenarios():
     plain = [TXN_INSERT, ops(("set", "A", 9)), gets("A", "C")]
     txn("BROKEN commit word even before the finals", "FAIL", {"even_first": True}, plain)
     two_overwrites = [ops(("txn", (("A", 1), ("B", 1)))), ops(("txn", (("A", 2), ("B", None)))), gets("A")]
+    one_key = [ops(("txn", (("A", 1),))), ops(("txn", (("A", 2),))), gets("A")]
+    txn("weak two transactions over A; get A; 1 kill", "ok", {}, one_key, **weak)
+    txn("BROKEN weak, no fence between the pending word and the commit word", "FAIL", {"fence_before_commit": False},
+        one_key, **weak)
     txn("BROKEN weak, undo burns only the slots that were marked", "FAIL", {"burn": "marked only"}, two_overwrites,
         **weak)
     txn("BROKEN undo publishes the old record under the final word", "FAIL", {"burn": "reuse final"}, two_overwrites)
@@ -173,6 +192,8 @@ def txn_scenarios():
         [TXN_INSERT, ops(("set", "A", 9)), many("A", "C")])
     txn("BROKEN reservation not a redo step", "FAIL", {"plain_reserve": True}, plain)
     txn("BROKEN kind stays REDO while the next list is written", "FAIL", {"kind_stays": True}, plain)
+    txn("BROKEN frame opens with the kind of the frame before", "FAIL", {"stale_kind": True},
+        [ops(("set", "B", 3)), TXN_INSERT, gets("A")])
     txn("BROKEN kind REDO before the list is whole", "FAIL", {"kind_early": True}, plain)
 
 

@@ -4,7 +4,19 @@
 """
 from . import steps
 from .recovery import recover
-from .steps import bump, bump_structure, fence, fill, find, fresh_version, key_in_slot, load, release, store, under_lock
+from .steps import (
+    bump,
+    bump_structure,
+    fence,
+    fill,
+    find,
+    fresh_version,
+    key_in_slot,
+    load,
+    release,
+    store,
+    under_lock,
+)
 from .words import EMPTY, TOMB, cell_of, final_word, make_record, mark_word, next_word, word
 
 

@@ -1,0 +1,85 @@
+"""The client cache: what this handle has read, validated by one word load, bounded by entries and bytes.
+
+An entry holds as long as its slot's word is the one it was read under: words only grow, and no word ever
+vouches for two contents. ``entries`` is the hot path's dict, and the store reads it directly: it holds
+only ``str`` keys' values that can be handed out after that one compare. ``records`` holds everything else that
+is known about every cached key, under a key that cannot be mistaken (the ``str`` itself, else the canonical
+bytes).
+
+When the bounds are reached the entries that came first go first; a hit leaves no trace, which is what
+makes it cheap.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+
+from .reader import Record
+
+DEFAULT_ENTRIES = 100_000
+DEFAULT_BYTES = 64 << 20
+OVERHEAD = 400  # bytes that an entry costs beside its key and value
+
+CacheKey = Union[str, bytes]
+HotEntry = Tuple[int, int, Any, Optional[bytes]]  # slot, word, value, bytes to decode anew for each caller
+
+
+class _Nothing:
+    """No object was decoded to be shared."""
+
+
+NOTHING = _Nothing()
+
+
+class Cached(NamedTuple):
+    """A record, and the object that `peek` hands out if it was decoded before."""
+
+    record: Record
+    shared: Any
+
+
+class Cache:
+    """One handle's cache. Reading the dicts needs no lock; changing them does."""
+
+    __slots__ = ("_lock", "bytes", "entries", "max_bytes", "max_entries", "records")
+
+    def __init__(self, max_entries: int, max_bytes: int) -> None:
+        self.max_entries = max_entries
+        self.max_bytes = max_bytes
+        self.entries: Dict[str, HotEntry] = {}
+        self.records: Dict[CacheKey, Cached] = {}
+        self.bytes = 0
+        self._lock = threading.Lock()
+
+    def put(self, key: CacheKey, record: Record, value: Any, *, immutable: bool, shared: Any = NOTHING) -> None:
+        """Remember a record; `value` is its decoded object, handed out as it is if `immutable`."""
+        cost = record.size + OVERHEAD
+        if not record.word or cost > self.max_bytes or self.max_entries < 1:
+            return
+        with self._lock:
+            self._drop(key)
+            while self.records and (len(self.records) >= self.max_entries or self.bytes + cost > self.max_bytes):
+                self._drop(next(iter(self.records)))
+            self.bytes += cost
+            self.records[key] = Cached(record, value if immutable else shared)
+            if type(key) is str and not record.expires_ns:
+                self.entries[key] = (record.slot, record.word, value, None if immutable else record.value)
+
+    def forget(self, key: CacheKey) -> None:
+        """Drop one key."""
+        with self._lock:
+            self._drop(key)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self.entries.clear()
+            self.records.clear()
+            self.bytes = 0
+
+    def _drop(self, key: CacheKey) -> None:
+        old = self.records.pop(key, None)
+        if old is not None:
+            self.bytes -= old.record.size + OVERHEAD
+            self.entries.pop(key, None)  # type: ignore[arg-type]

@@ -1,0 +1,598 @@
+"""The datastore: a ``MutableMapping`` that every process of the machine shares.
+
+A read of an unchanged value is one dict look-up, one load of a shared word and one compare; everything
+else about a read is in :meth:`Datastore._get`. Nothing may be added to the hot path without a figure.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import weakref
+from collections.abc import MutableMapping
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Tuple,
+    TypeVar,
+    Union,
+)
+from zlib import crc32
+
+from .cache import DEFAULT_BYTES, DEFAULT_ENTRIES, NOTHING, Cache, CacheKey
+from .codec import SERIALIZED, Codec, Key, decode_key, encode_key, is_immutable, tuple_prefix
+from .engine import MIN_SIZE, MODES, Engine, Options
+from .errors import ArgumentError, ClosedError, ConflictError, InvalidNameError
+from .layout import EVICT_POLICIES, MAX_REGION, SERIALIZERS
+from .platform import now_ns
+from .reader import Record
+from .transaction import Write
+from .unit import Transaction, deadline
+
+T = TypeVar("T")
+if TYPE_CHECKING:
+    Base = MutableMapping[Key, Any]
+else:
+    Base = MutableMapping  # Python 3.8 cannot subscript it
+
+_MISSING = object()
+_KEEP: Any = object()
+LONGEST_PAUSE = 0.002
+
+
+class Entry(NamedTuple):
+    """A value and everything the store knows about it. Times are seconds since the epoch."""
+
+    key: Any
+    value: Any
+    version: int
+    written_at: float
+    expires_at: Optional[float]
+    cached: bool
+    size: int
+
+
+class _ClosedEntries(Dict[str, Any]):
+    """Stands in for the hot path's dict after `close`."""
+
+    def get(self, key: Any, default: Any = None) -> NoReturn:
+        raise ClosedError("the handle was closed; open the region again")
+
+
+class Datastore(Base):
+    """A handle on a region; see :func:`open`. Safe from any thread, and in a forked child.
+
+    Reads take no lock (a reader that a full-speed writer keeps overtaking takes the shared lock after 8
+    attempts). Every write takes the writer lock once and is atomic: readers see all of it or nothing,
+    whoever is killed when. Every method may raise ``ClosedError``, ``RegionDamagedError`` and, where a lock
+    is taken, ``LockTimeoutError``; every writing one ``ReadOnlyError``; every one with a key
+    ``KeyTypeError`` and ``TooLargeError``.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cache",
+        "_codec",
+        "_engine",
+        "_entries",
+        "_loads",
+        "_prefix",
+        "_views",
+        "_words",
+        "uncached_reads",
+    )
+
+    def __init__(
+        self, engine: Engine, prefix: Tuple[str, ...], max_entries: int, max_bytes: int, views: Any = None
+    ) -> None:
+        self._engine = engine
+        self._prefix = prefix
+        self._cache = Cache(max_entries, max_bytes)
+        self._entries = self._cache.entries
+        self._words = engine.region.words
+        # Every view of this handle, to be closed with it. A mapping has no hash, so no WeakSet.
+        self._views: List[weakref.ref[Datastore]] = [] if views is None else views
+        self._views[:] = [view for view in self._views if view() is not None] + [weakref.ref(self)]
+        self._codec = Codec(engine.region.header.serializer)
+        self._loads = self._codec.loads
+        self.uncached_reads = 0
+
+    # --- reading -------------------------------------------------------------------------------------
+    def get(self, key: Key, default: Any = None) -> Any:
+        """The value of `key`, or `default`. An immutable value is the cached object, any other a private copy.
+
+        >>> store = open("docs", directory=getfixture("directory"))
+        >>> store["accent"] = "red"
+        >>> store.get("accent"), store.get("missing", 0)
+        ('red', 0)
+        """
+        if type(key) is str:
+            entry = self._entries.get(key)
+            if entry is not None:
+                slot, word, value, blob = entry
+                if self._words[slot] == word:
+                    if blob is None:
+                        return value
+                    return self._loads(blob)
+        return self._get(key, default)
+
+    def __getitem__(self, key: Key) -> Any:
+        if type(key) is str:
+            entry = self._entries.get(key)
+            if entry is not None:
+                slot, word, value, blob = entry
+                if self._words[slot] == word:
+                    if blob is None:
+                        return value
+                    return self._loads(blob)
+        value = self._get(key, _MISSING)
+        if value is _MISSING:
+            raise KeyError(key)
+        return value
+
+    def _get(self, key: Key, default: Any) -> Any:
+        """The rest of a read: what the cache cannot vouch for with one compare."""
+        cache_key, encoded = self._keys(key)
+        known = self._cache.records.get(cache_key)
+        if known is not None and self._is_current(known.record):
+            record = known.record
+            if record.expires_ns and now_ns() >= record.expires_ns:
+                return default
+            if known.shared is not NOTHING and is_immutable(known.shared):
+                return known.shared
+            return self._codec.decode(record.kind, record.value, key)
+        found = self._read(encoded)
+        if found is None:
+            if known is not None:
+                self._cache.forget(cache_key)
+            return default
+        return self._remember(cache_key, found, key)
+
+    def _read(self, encoded: bytes) -> Optional[Record]:
+        """The record in the region, past the cache."""
+        self.uncached_reads += 1
+        record = self._engine.get(encoded)
+        if record is not None:
+            self._engine.reader.touch(record)
+        return record
+
+    def _remember(self, cache_key: CacheKey, record: Record, key: Key) -> Any:
+        value = self._codec.decode(record.kind, record.value, key)
+        # The words first: an entry may lie past the end of an older, shorter view.
+        self._words = self._engine.region.words
+        immutable = record.kind != SERIALIZED or is_immutable(value)
+        self._cache.put(cache_key, record, value, immutable=immutable)
+        return value
+
+    def _is_current(self, record: Record) -> bool:
+        try:
+            return bool(self._engine.region.words[record.slot] == record.word)
+        except IndexError:  # the view was replaced meanwhile
+            return False
+
+    def peek(self, key: Key, default: Any = None) -> Any:
+        """Like :meth:`get`, but always the cached object itself: read it, never change it.
+
+        Costs no copy, also of a mutable value, as long as the value does not change.
+        """
+        cache_key, encoded = self._keys(key)
+        known = self._cache.records.get(cache_key)
+        if known is not None and known.shared is not NOTHING and self._is_current(known.record):
+            if known.record.expires_ns and now_ns() >= known.record.expires_ns:
+                return default
+            return known.shared
+        record = self._read(encoded)
+        if record is None:
+            return default
+        value = self._codec.decode(record.kind, record.value, key)
+        self._words = self._engine.region.words
+        immutable = record.kind != SERIALIZED or is_immutable(value)
+        self._cache.put(cache_key, record, value, immutable=immutable, shared=value)
+        return value
+
+    def get_entry(self, key: Key) -> Optional[Entry]:
+        """The value of `key` with its version, times and size; None if there is none."""
+        cache_key, encoded = self._keys(key)
+        known = self._cache.records.get(cache_key)
+        if known is not None and self._is_current(known.record):
+            record, cached = known.record, True
+            if record.expires_ns and now_ns() >= record.expires_ns:
+                return None
+            value = self._codec.decode(record.kind, record.value, key)
+        else:
+            found = self._read(encoded)
+            if found is None:
+                return None
+            record, cached = found, False
+            value = self._remember(cache_key, record, key)
+        return self._entry(key, value, record, cached=cached)
+
+    @staticmethod
+    def _entry(key: Key, value: Any, record: Record, *, cached: bool) -> Entry:
+        expires = time.time() + (record.expires_ns - now_ns()) / 1e9 if record.expires_ns else None
+        return Entry(key, value, record.version, record.written_ns / 1e9, expires, cached, record.size)
+
+    def get_many(self, keys: Iterable[Key]) -> Dict[Key, Any]:
+        """The values of those `keys` that are there, all as they were at one moment."""
+        wanted = {key: self._encode(key) for key in keys}
+        self.uncached_reads += len(wanted)
+        records = self._engine.get_many(list(wanted.values()))
+        return {
+            key: self._codec.decode(record.kind, record.value, key)
+            for key, record in zip(wanted, records)
+            if record is not None
+        }
+
+    def __contains__(self, key: object) -> bool:
+        cache_key, encoded = self._keys(key)  # type: ignore[arg-type]
+        known = self._cache.records.get(cache_key)
+        if known is not None and self._is_current(known.record):
+            return not (known.record.expires_ns and now_ns() >= known.record.expires_ns)
+        return self._engine.get(encoded) is not None
+
+    def __iter__(self) -> Iterator[Key]:
+        """Every key once that is there throughout; keys that come or go meanwhile may be missed or not."""
+        for record in self._scan():
+            yield self._decode(record.key)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every key's :class:`Entry`, each as it was at some moment of the iteration."""
+        for record in self._scan():
+            key = self._decode(record.key)
+            value = self._codec.decode(record.kind, record.value, key)
+            yield self._entry(key, value, record, cached=False)
+
+    def _scan(self) -> Iterator[Record]:
+        if not self._prefix:
+            return self._engine.reader.scan()
+        prefix, length = tuple_prefix(self._prefix), len(self._prefix)
+        return (
+            record
+            for record in self._engine.reader.scan()
+            if record.key.startswith(prefix) and len(decode_key(record.key)) == length + 1  # type: ignore[arg-type]
+        )
+
+    def __len__(self) -> int:
+        """How many keys. Of a whole store in constant time, with expired keys until their space is taken back."""
+        if self._prefix:
+            return sum(1 for _ in self._scan())
+        return int(self._engine.facts()["records"])
+
+    # --- writing -------------------------------------------------------------------------------------
+    def set(self, key: Key, value: Any, *, expire: Optional[float] = None) -> int:
+        """Store `value`; with `expire`, for so many seconds. The new version.
+
+        Raises ``EncodeError`` or ``StoreFullError`` with nothing changed.
+
+        >>> store = open("docs", directory=getfixture("directory"))
+        >>> store.set("a", 1) < store.set("a", 2)
+        True
+        """
+        kind, data = self._codec.encode(value, key)
+        encoded = self._encode(key)
+        return self._engine.put(encoded, kind, data, deadline(expire) if expire is not None else 0)[0]
+
+    def __setitem__(self, key: Key, value: Any) -> None:
+        kind, data = self._codec.encode(value, key)
+        self._engine.put(self._encode(key), kind, data)
+
+    def add(self, key: Key, value: Any, *, expire: Optional[float] = None) -> bool:
+        """Store `value` unless the key is there already. Whether it was stored."""
+        return self.compare_and_set(key, value, 0, expire=expire) is not None
+
+    def compare_and_set(self, key: Key, value: Any, version: int, *, expire: Optional[float] = None) -> Optional[int]:
+        """Store `value` if the key is at `version` (0 = absent). The new version, None if it was not.
+
+        >>> store = open("docs", directory=getfixture("directory"))
+        >>> version = store.set("a", 1)
+        >>> store.compare_and_set("a", 2, version) is None, store.compare_and_set("a", 3, version) is None
+        (False, True)
+        """
+        if type(version) is not int or version < 0:
+            raise ArgumentError(f"a version is an int from 0 on, not {version!r}", name="version", value=version)
+        kind, data = self._codec.encode(value, key)
+        try:
+            stored, _ = self._engine.put(self._encode(key), kind, data, deadline(expire), version)
+        except ConflictError:
+            return None
+        return stored or None
+
+    def set_many(
+        self, items: Union[Mapping[Key, Any], Iterable[Tuple[Key, Any]]], *, expire: Optional[float] = None
+    ) -> None:
+        """Store several values at one moment: no reader sees some of them only, also when this process dies."""
+        expires = deadline(expire)
+        writes: Dict[bytes, Write] = {}
+        for key, value in dict(items).items():
+            writes[self._encode(key)] = self._write(key, value, expires)
+        if writes:
+            self._engine.commit(list(writes.values()))
+
+    def _write(self, key: Key, value: Any, expires: int) -> Write:
+        encoded = self._encode(key)
+        kind, data = self._codec.encode(value, key)
+        return Write(encoded, crc32(encoded, self._engine.seed), kind, 0, data, expires)
+
+    def update(self, *others: Any, **more: Any) -> None:
+        """Like ``dict.update``, all at one moment."""
+        items: Dict[Key, Any] = {}
+        items.update(*others, **more)
+        self.set_many(items)
+
+    def setdefault(self, key: Key, default: Any = None) -> Any:
+        """The value of `key`, stored from `default` first if there was none. Atomic."""
+        while True:
+            value = self.get(key, _MISSING)
+            if value is not _MISSING:
+                return value
+            if self.add(key, default):
+                return default
+
+    def touch(self, key: Key, expire: Optional[float] = None) -> bool:
+        """Give `key` a new time to live in seconds (None: for ever). Whether it is there."""
+        expires = deadline(expire)
+        encoded = self._encode(key)
+        while True:
+            record = self._engine.get(encoded)
+            if record is None:
+                return False
+            if self._engine.put(encoded, record.kind, record.value, expires, record.version)[0]:
+                return True
+
+    def modify(self, key: Key, function: Callable[[Any], Any], default: Any = None, *, expire: Any = _KEEP) -> Any:
+        """Replace the value by ``function(value)``, atomically. The new value.
+
+        The function gets `default` where there is no value. It runs outside of every lock, and again if
+        another writer was faster; if it raises, nothing is written. Gives up with ``ConflictError`` when
+        it kept losing for the handle's ``timeout``.
+
+        >>> store = open("docs", directory=getfixture("directory"))
+        >>> store.modify("names", lambda names: names + ["ann"], default=[])
+        ['ann']
+        """
+        encoded = self._encode(key)
+        until = time.monotonic() + self._engine.options.timeout
+        pause = 0.00002
+        while True:
+            record = self._engine.get(encoded)
+            old = default if record is None else self._codec.decode(record.kind, record.value, key)
+            new = function(old)
+            kind, data = self._codec.encode(new, key)
+            expires = (record.expires_ns if record else 0) if expire is _KEEP else deadline(expire)
+            if self._engine.put(encoded, kind, data, expires, record.version if record else 0)[0]:
+                return new
+            if time.monotonic() > until:
+                raise ConflictError(
+                    f"key {key!r} was changed by others each time for {self._engine.options.timeout:g} s",
+                    key=key,
+                )
+            time.sleep(pause * random.random())
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def increment(self, key: Key, delta: float = 1, default: float = 0) -> Any:
+        """Add `delta` to the number at `key` (`default` if there is none), atomically. The sum.
+
+        >>> store = open("docs", directory=getfixture("directory"))
+        >>> store.increment("plays"), store.increment("plays", 4)
+        (1, 5)
+        """
+
+        def plus(value: Any) -> Any:
+            if type(value) not in (int, float):
+                raise ArgumentError(
+                    f"key {key!r} holds a {type(value).__name__}, which cannot be incremented",
+                    name="key",
+                    value=key,
+                )
+            return value + delta
+
+        return self.modify(key, plus, default)
+
+    # --- deleting ------------------------------------------------------------------------------------
+    def delete(self, key: Key) -> bool:
+        """Delete `key`. Whether it was there. Works in a full store too."""
+        return self._engine.delete(self._encode(key))[0] is not None
+
+    def __delitem__(self, key: Key) -> None:
+        if not self.delete(key):
+            raise KeyError(key)
+
+    def pop(self, key: Key, default: Any = _MISSING) -> Any:
+        """Delete `key` and return its value; exactly one of several callers gets it.
+
+        A value that this process cannot decode stays: ``DecodeError``.
+        """
+        encoded = self._encode(key)
+        while True:
+            record = self._engine.get(encoded)
+            if record is None:
+                if default is _MISSING:
+                    raise KeyError(key)
+                return default
+            value = self._codec.decode(record.kind, record.value, key)
+            if self._engine.delete(encoded, record.version)[0] is not None:
+                return value
+
+    def popitem(self) -> Tuple[Key, Any]:
+        """Delete some key and return it with its value; ``KeyError`` from an empty store."""
+        for record in self._scan():
+            key = self._decode(record.key)
+            value = self.pop(key, _MISSING)
+            if value is not _MISSING:
+                return key, value
+        raise KeyError("the store is empty")
+
+    def clear(self) -> None:
+        """Delete everything at one moment: no reader sees some of it only."""
+        if self._prefix:
+            keys = [record.key for record in self._scan()]
+            self._engine.commit([Write(key, crc32(key, self._engine.seed), 0, 0, None) for key in keys])
+        else:
+            self._engine.clear()
+        self._cache.clear()
+
+    # --- several at once -----------------------------------------------------------------------------
+    def transaction(self) -> Transaction:
+        """Several reads and writes as one: ``with store.transaction() as t: ...``
+
+        Inside, `t` is a mapping that reads its own writes; no lock is held. On leaving, everything is written
+        at one moment, unless something that was read has changed: then ``ConflictError``, and nothing is written.
+        An exception in the body writes nothing.
+        """
+        return Transaction(self)
+
+    def transact(self, function: Callable[[Transaction], T]) -> T:
+        """Run ``function(transaction)`` and commit, again after each conflict. What the function returned.
+
+        Gives up with ``ConflictError`` after the handle's ``timeout``.
+        """
+        until = time.monotonic() + self._engine.options.timeout
+        pause = 0.00002
+        while True:
+            try:
+                with self.transaction() as transaction:
+                    return function(transaction)
+            except ConflictError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(pause * random.random())
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def namespace(self, prefix: str) -> Datastore:
+        """A view of the keys ``(prefix, key)`` as if each were ``key``. Namespaces nest; caches are separate.
+
+        >>> store = open("docs", directory=getfixture("directory"))
+        >>> store.namespace("skin")["accent"] = "red"
+        >>> store[("skin", "accent")]
+        'red'
+        """
+        if type(prefix) is not str or not prefix:
+            raise InvalidNameError(f"a namespace is a str that is not empty, not {prefix!r}", name=prefix)
+        cache = self._cache
+        return Datastore(self._engine, (*self._prefix, prefix), cache.max_entries, cache.max_bytes, self._views)
+
+    # --- upkeep --------------------------------------------------------------------------------------
+    def stats(self) -> Dict[str, Any]:
+        """Figures of the region (bytes, records, versions) and of this handle (cache, reads past it, retries)."""
+        return {
+            "name": self._engine.name,
+            "path": self._engine.path,
+            **self._engine.facts(),
+            "cached": len(self._cache.records),
+            "cached_bytes": self._cache.bytes,
+            "uncached_reads": self.uncached_reads,
+        }
+
+    def check(self) -> List[str]:
+        """What is wrong with the region, a sentence each; ``[]`` if it is whole. Keeps writers out meanwhile."""
+        return self._engine.check()
+
+    def repair(self) -> List[str]:
+        """Rebuild everything that can be derived, and give up damaged records. What was given up."""
+        return self._engine.repair()
+
+    def clear_cache(self) -> None:
+        """Forget what this handle has read; the next reads come from the region."""
+        self._cache.clear()
+
+    def close(self) -> None:
+        """Let go of the region; all namespaces of this handle close with it. Twice does no harm."""
+        self._engine.close()
+        for reference in self._views:
+            view = reference()
+            if view is not None:
+                view._entries = _ClosedEntries()
+                view._cache.clear()
+                view._words = None
+
+    def __enter__(self) -> Datastore:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        inside = "".join(f".namespace({name!r})" for name in self._prefix)
+        state = " closed" if self._engine.closed else ""
+        return f"<Datastore {self._engine.name!r} in {self._engine.directory}{inside}{state}>"
+
+    # --- keys ----------------------------------------------------------------------------------------
+    def _encode(self, key: Key) -> bytes:
+        if self._prefix:
+            return encode_key((*self._prefix, key))
+        if type(key) is str and len(key) < 20000 and key.isascii():
+            return b"s" + key.encode()
+        return encode_key(key)
+
+    def _decode(self, encoded: bytes) -> Key:
+        key = decode_key(encoded)
+        return key[-1] if self._prefix else key  # type: ignore[index]
+
+    def _keys(self, key: Key) -> Tuple[CacheKey, bytes]:
+        """(key in the cache, canonical bytes)"""
+        encoded = self._encode(key)
+        return (key if type(key) is str else encoded), encoded
+
+
+def open(
+    name: str = "default",
+    *,
+    directory: Any = None,
+    mode: str = "c",
+    max_size: Optional[int] = None,
+    evict: Optional[str] = None,
+    serializer: Optional[str] = None,
+    timeout: float = 10.0,
+    cache_entries: int = DEFAULT_ENTRIES,
+    cache_bytes: int = DEFAULT_BYTES,
+) -> Datastore:
+    """A handle on the region `name`, made first if there is none.
+
+    `mode` is as in ``dbm``: ``"r"`` read only, ``"w"`` read and write, both an existing region; ``"c"`` makes it if it is
+    missing; ``"n"`` also empties it. `directory` defaults to a private, memory-backed place that depends on the
+    user and the machine only (or ``IPCDATASTORE_DIR``). `max_size` (bytes; 1 GiB), `evict` (``"none"``, ``"lru"``) and
+    `serializer` (``"pickle"``, ``"json"``, ``"raw"``) are the region's: None takes what it has; a policy given here
+    changes it, a serializer that is not the region's is refused. `timeout`: seconds to wait for a lock.
+    `cache_entries` and `cache_bytes` bound the client cache of this handle; 0 entries switch it off.
+
+    Raises ``InvalidNameError``, ``ArgumentError``, ``RegionNotFoundError``, ``UntrustedRegionError``, ``PlaceError``,
+    ``FormatError``, ``RegionDamagedError``, ``LockTimeoutError``.
+
+    >>> with open("docs", directory=getfixture("directory")) as store:
+    ...     store["skin.accent"] = {"red": 12}
+    ...     store["skin.accent"]["red"]
+    12
+    """
+    _one_of("mode", mode, MODES)
+    if serializer is not None:
+        _one_of("serializer", serializer, tuple(SERIALIZERS))
+    if evict is not None:
+        _one_of("evict", evict, tuple(EVICT_POLICIES))
+    if max_size is not None and (type(max_size) is not int or not MIN_SIZE <= max_size <= MAX_REGION):
+        raise ArgumentError(
+            f"`max_size` is an int of bytes from {MIN_SIZE:,} to {MAX_REGION:,}, not {max_size!r}",
+            name="max_size",
+            value=max_size,
+        )
+    if type(timeout) not in (int, float) or not 0 <= timeout < 10**6:
+        raise ArgumentError(
+            f"`timeout` is a number of seconds from 0 on, not {timeout!r}", name="timeout", value=timeout
+        )
+    engine = Engine(name, directory, Options(mode, max_size, evict, serializer, float(timeout)))
+    return Datastore(engine, (), cache_entries, cache_bytes)
+
+
+def _one_of(name: str, value: Any, allowed: Tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ArgumentError(
+            f"`{name}` is one of {', '.join(map(repr, allowed))}, not {value!r}", name=name, value=value
+        )
