@@ -171,20 +171,21 @@ def _raw_dumps(value: Any) -> bytes:
     raise TypeError(f"a raw store holds str, bytes, int, float, bool and None, not {type(value).__name__}")
 
 
+_SERIALIZERS: Dict[str, Tuple[Callable[[Any], bytes], Callable[[Any], Any]]] = {
+    "pickle": (_pickle_dumps, pickle.loads),
+    "json": (_json_dumps, _json_loads),
+    "raw": (_raw_dumps, bytes),
+}
+
+
 class Codec:
     """Values to (type, bytes) and back, with one serializer."""
 
     __slots__ = ("dumps", "loads", "serializer")
 
-    _SERIALIZERS: Dict[str, Tuple[Callable[[Any], bytes], Callable[[Any], Any]]] = {
-        "pickle": (_pickle_dumps, pickle.loads),
-        "json": (_json_dumps, _json_loads),
-        "raw": (_raw_dumps, bytes),
-    }
-
     def __init__(self, serializer: str) -> None:
         self.serializer = serializer
-        self.dumps, self.loads = self._SERIALIZERS[serializer]
+        self.dumps, self.loads = _SERIALIZERS[serializer]
 
     def encode(self, value: Any, key: Any) -> Encoded:
         """(type, bytes) of `value`; `key` is for the error message only."""

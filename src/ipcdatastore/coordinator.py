@@ -40,7 +40,7 @@ class Coordinator:
     def attach(self, file: Any) -> None:
         """Lock with `file`, the region's open file, from now on."""
         if platform.LOCK_IN_OWN_FILE:
-            self._own = file = open(self.path + ".lock", "a+b", buffering=0)
+            self._own = file = open(self.path + ".lock", "a+b", buffering=0)  # noqa: SIM115 - held for life
         self._file = file
         lock = platform.lock_function(file.fileno())
         if lock is None:

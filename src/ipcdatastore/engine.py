@@ -6,6 +6,7 @@ survives ``fork`` (the child opens the region again at its first use) and refuse
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -238,10 +239,9 @@ class Engine:
             region = self.region
             region.follow()
             if region.words[STATE] == STATE_LIVE and region.words[DIRTY]:
-                try:
+                # What it cannot finish is what the rest of this is for.
+                with contextlib.suppress(RegionDamagedError):
                     recovery.recover(region, self.writer.nonce)
-                except RegionDamagedError:
-                    pass  # that is what the rest of this is for
             given_up = rebuild.rebuild(region, self.writer.nonce, salvage=True)
             words = region.words
             words[STATE] = STATE_LIVE

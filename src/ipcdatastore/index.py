@@ -154,6 +154,7 @@ def write_table(region: Any, block: int, entries: List[int], mask: int) -> None:
 
 
 def needs_chunk(words: Any) -> bool:
+    """Whether there is no slot to take."""
     return not words[SLOT_FREE] and words[SLOT_TOP] == words[SLOT_END]
 
 

@@ -105,10 +105,12 @@ def read_payload(region: Any) -> List[int]:
 
 
 def parse_step(payload: List[int]) -> Dict[int, int]:
+    """The stores of a step, in their order."""
     return dict(_pairs(payload[1:]))
 
 
 def parse_slot(payload: List[int]) -> SlotIntent:
+    """The intent of a one-slot operation."""
     slot, before, target, low, high, undo, redo = payload[:SLOT_INTENT_HEAD]
     pairs = _pairs(payload[SLOT_INTENT_HEAD:])
     return SlotIntent(slot, before, target, low | high << 32, pairs[:undo], pairs[undo : undo + redo])

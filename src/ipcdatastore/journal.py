@@ -50,6 +50,7 @@ class Entry(NamedTuple):
 
 
 def entry_address(words: Any, number: int) -> int:
+    """The word index of an entry."""
     return int(4 * words[JOURNAL] + BLOCK_HEADER_WORDS + JOURNAL_WORDS * number)
 
 
@@ -61,10 +62,12 @@ def entries(words: Any) -> List[Entry]:
 
 
 def capacity(words: Any) -> int:
+    """How many entries the journal has room for; 0 if there is none yet."""
     return int(words[4 * words[JOURNAL] + 2]) if words[JOURNAL] else 0
 
 
 def units_for(count: int) -> int:
+    """Units of a journal for `count` entries."""
     size = 4 * (BLOCK_HEADER_WORDS + JOURNAL_WORDS * max(count, JOURNAL_MIN))
     return size_class((size + UNIT - 1) // UNIT)[1]
 
@@ -87,6 +90,7 @@ def plan_capacity(plan: Plan, region: Any, count: int) -> bool:
 
 
 def plan_append(plan: Plan, entry: Entry) -> None:
+    """Plan one more entry. There is room: see :func:`capacity`."""
     number = plan.load(JOURNAL_COUNT)
     address = entry_address(plan.words, number)
     for offset, value in enumerate(entry):

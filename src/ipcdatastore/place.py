@@ -42,6 +42,7 @@ def resolve_directory(directory: Optional[str]) -> str:
 
 
 def region_path(directory: str, name: str) -> str:
+    """The file of region `name`."""
     return os.path.join(directory, name + SUFFIX)
 
 

@@ -76,7 +76,7 @@ class Record(NamedTuple):
         return len(self.key) + len(self.value)
 
 
-class _Retry(Exception):
+class _Retry(Exception):  # noqa: N818 - a signal, not an error
     """What was read contradicts itself: it was being rewritten."""
 
 
@@ -144,7 +144,7 @@ class Reader:
             self.retries += 1
         return self._under_lock(lambda: self._find(key, hashed))
 
-    def _find(self, key: bytes, hashed: int) -> Optional[Record]:
+    def _find(self, key: bytes, hashed: int) -> Optional[Record]:  # noqa: PLR0912 - the hot part of a slow read
         region = self.region
         words = region.words
         data = region.data

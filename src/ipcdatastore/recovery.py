@@ -40,7 +40,7 @@ from .layout import (
 from .reader import burnt_word, final_word, word_before_mark
 
 
-class _Unusable(Exception):
+class _Unusable(Exception):  # noqa: N818 - a signal, not an error
     """The intent does not fit what it speaks of."""
 
 

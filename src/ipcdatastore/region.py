@@ -124,6 +124,11 @@ class Region:
         self.file, self._identity = other.file, other._identity
         self.data, self.words, self.longs, self.units = other.data, other.words, other.longs, other.units
 
+    def __del__(self) -> None:
+        file = getattr(self, "file", None)
+        if file is not None:
+            file.close()
+
     def close(self) -> None:
         """Let go of the mapping (freed with its last reader) and of the file."""
         self.data = self.words = self.longs = None

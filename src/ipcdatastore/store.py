@@ -64,7 +64,7 @@ class Entry(NamedTuple):
 class _ClosedEntries(Dict[str, Any]):
     """Stands in for the hot path's dict after `close`."""
 
-    def get(self, key: Any, default: Any = None) -> NoReturn:
+    def get(self, key: Any, default: Any = None) -> NoReturn:  # noqa: ARG002 - dict's signature
         raise ClosedError("the handle was closed; open the region again")
 
 
@@ -110,7 +110,7 @@ class Datastore(Base):
     def get(self, key: Key, default: Any = None) -> Any:
         """The value of `key`, or `default`. An immutable value is the cached object, any other a private copy.
 
-        >>> store = open("docs", directory=getfixture("directory"))
+        >>> store = open("docs")
         >>> store["accent"] = "red"
         >>> store.get("accent"), store.get("missing", 0)
         ('red', 0)
@@ -273,7 +273,7 @@ class Datastore(Base):
 
         Raises ``EncodeError`` or ``StoreFullError`` with nothing changed.
 
-        >>> store = open("docs", directory=getfixture("directory"))
+        >>> store = open("docs")
         >>> store.set("a", 1) < store.set("a", 2)
         True
         """
@@ -292,7 +292,7 @@ class Datastore(Base):
     def compare_and_set(self, key: Key, value: Any, version: int, *, expire: Optional[float] = None) -> Optional[int]:
         """Store `value` if the key is at `version` (0 = absent). The new version, None if it was not.
 
-        >>> store = open("docs", directory=getfixture("directory"))
+        >>> store = open("docs")
         >>> version = store.set("a", 1)
         >>> store.compare_and_set("a", 2, version) is None, store.compare_and_set("a", 3, version) is None
         (False, True)
@@ -355,7 +355,7 @@ class Datastore(Base):
         another writer was faster; if it raises, nothing is written. Gives up with ``ConflictError`` when
         it kept losing for the handle's ``timeout``.
 
-        >>> store = open("docs", directory=getfixture("directory"))
+        >>> store = open("docs")
         >>> store.modify("names", lambda names: names + ["ann"], default=[])
         ['ann']
         """
@@ -381,7 +381,7 @@ class Datastore(Base):
     def increment(self, key: Key, delta: float = 1, default: float = 0) -> Any:
         """Add `delta` to the number at `key` (`default` if there is none), atomically. The sum.
 
-        >>> store = open("docs", directory=getfixture("directory"))
+        >>> store = open("docs")
         >>> store.increment("plays"), store.increment("plays", 4)
         (1, 5)
         """
@@ -470,7 +470,7 @@ class Datastore(Base):
     def namespace(self, prefix: str) -> Datastore:
         """A view of the keys ``(prefix, key)`` as if each were ``key``. Namespaces nest; caches are separate.
 
-        >>> store = open("docs", directory=getfixture("directory"))
+        >>> store = open("docs")
         >>> store.namespace("skin")["accent"] = "red"
         >>> store[("skin", "accent")]
         'red'
@@ -567,7 +567,7 @@ def open(
     Raises ``InvalidNameError``, ``ArgumentError``, ``RegionNotFoundError``, ``UntrustedRegionError``, ``PlaceError``,
     ``FormatError``, ``RegionDamagedError``, ``LockTimeoutError``.
 
-    >>> with open("docs", directory=getfixture("directory")) as store:
+    >>> with open("docs") as store:
     ...     store["skin.accent"] = {"red": 12}
     ...     store["skin.accent"]["red"]
     12

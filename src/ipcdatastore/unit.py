@@ -45,7 +45,7 @@ class Transaction(Base):
     """A mapping that reads the store and its own writes. Use it in a ``with`` statement.
 
     >>> import ipcdatastore
-    >>> store = ipcdatastore.open("docs", directory=getfixture("directory"))
+    >>> store = ipcdatastore.open("docs")
     >>> store.update(ann=10, bob=0)
     >>> with store.transaction() as t:
     ...     t["ann"] -= 4
@@ -67,10 +67,7 @@ class Transaction(Base):
     def __getitem__(self, key: Key) -> Any:
         """The value as of this transaction. Raises ``ConflictError`` when earlier reads no longer hold."""
         encoded = self._use(key)
-        if encoded in self._writes:
-            value = self._writes[encoded][1]
-        else:
-            value = self._read(key, encoded)
+        value = self._writes[encoded][1] if encoded in self._writes else self._read(key, encoded)
         if value is _MISSING:
             raise KeyError(key)
         return value

@@ -148,7 +148,7 @@ class Writer:
             self.region.words[DIRTY] = 0
 
     # --- set -----------------------------------------------------------------------------------------
-    def put(
+    def put(  # noqa: PLR0912, PLR0915 - one plan, told in one piece; calls would cost a tenth of it
         self,
         key: bytes,
         hashed: int,
@@ -250,7 +250,6 @@ class Writer:
                 break
             if had_expiry != (expires != 0):
                 redo += (EXPIRING, words[EXPIRING] + (1 if expires else -1))
-            target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
             version = region.longs[VERSION_LONG] + 1
             record = RECORD.pack(slot, key_length, kind, flags, value_length, version, now, expires) + key + value
 
@@ -340,7 +339,7 @@ class Writer:
             words, data = self.region.words, self.region.data
             slot, _, old, size, _ = index.find(words, data, key, hashed)
             found = self.version_at(old)
-            if not old or (expect != ANY and found != expect):
+            if not old or (expect not in (ANY, found)):
                 return None, found
             record = data[old * UNIT : old * UNIT + size]
             version = self.delete_slot_locked(slot)
@@ -398,9 +397,11 @@ class Writer:
         return 0 if expires and now_ns() >= expires else int(version)
 
     def read_only(self) -> ReadOnlyError:
+        """The error of every write through a read-only handle."""
         return ReadOnlyError(f'the region {self.region.path} was opened with mode="r": open it with mode="w" to write')
 
     def lock_lost(self) -> LockLostError:
+        """The error of a writer who finds another's mark where his own should be."""
         return LockLostError(
             f"another writer was inside {self.region.path} while this handle held the lock (was the process forked by "
             "something that runs no fork hooks?); nothing more was touched"

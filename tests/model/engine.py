@@ -17,11 +17,8 @@ OPERATIONS = {"set": op_set, "del": op_delete, "swap": op_swap_free, "rebuild": 
 def recover(cfg):
     """Make the dead holder's operation happen wholly or not at all. Killable anywhere."""
     kind = yield from load("kind")
-    # The dead holder may have published without announcing it. The fence orders ITS publish before OUR bump: without
-    # it a weakly ordered get_many loads the new structure word and yet misses the inserted key, twice unnoticed.
-    if cfg.get("fence_first", True):
-        yield from fence(cfg)
-    yield from bump_structure()  # too often is harmless
+    if cfg.get("early_bump"):  # (variant)
+        yield from bump_structure()
     if kind == "ONE":
         yield from recover_one(cfg)
     elif kind == "CLEAR":
@@ -30,6 +27,15 @@ def recover(cfg):
         if kind == "REDO":
             yield from recover_redo(cfg)
         yield from recover_txn(cfg)
+    # What the dead holder published, or what was stored again just now, may be unannounced; too often is harmless. This
+    # comes LAST: a reader that starts between an early bump and a descriptor stored again would be told nothing when
+    # the old table is used again. The fences order it after the former and before such a use.
+    if cfg.get("recovery_fence", True):
+        yield from fence(cfg)
+    if not cfg.get("early_bump"):
+        yield from bump_structure()
+    if cfg.get("recovery_fence", True):
+        yield from fence(cfg)
     if cfg.get("counter"):
         yield from bump("ctr")  # the dead holder's change may be unannounced
     yield from store("dirty", 0)
@@ -40,6 +46,10 @@ def engine(cfg, ops):
     if not ops:
         return
     yield ("lock",)
+    # What this holder does next must not be seen before what the holder before did: a reader in a freed index table
+    # that meets our new content has to find the new descriptor too. (A kernel lock is such a fence in practice.)
+    if cfg.get("frame_fence", True):
+        yield from fence(cfg)
     dirty = yield from load("dirty")
     if dirty:
         yield from recover(cfg)

@@ -54,8 +54,7 @@ def take(cfg, stores, i, entry):
 def begin(cfg):
     """Open the frame; returns the version of all its records."""
     yield from ensure_table(cfg)
-    if not cfg.get("stale_kind"):
-        yield from store("kind", "NONE")  # what an earlier holder left there must not be taken for ours
+    yield from store("kind", "NONE")  # what an earlier holder left there must not be taken for ours
     version = yield from load("ver")
     yield from store("dirty", 1)
     yield from store("ver", version + 1)  # stored before it is used
