@@ -12,17 +12,22 @@ makes it cheap.
 
 from __future__ import annotations
 
-import threading
-from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+from _thread import allocate_lock
 
 from .reader import Record
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional, Tuple, Union
 
 DEFAULT_ENTRIES = 100_000
 DEFAULT_BYTES = 64 << 20
 OVERHEAD = 400  # bytes that an entry costs beside its key and value
 
-CacheKey = Union[str, bytes]
-HotEntry = Tuple[int, int, Any, Optional[bytes]]  # slot, word, value, bytes to decode anew for each caller
+if TYPE_CHECKING:
+    CacheKey = Union[str, bytes]
+    HotEntry = Tuple[int, int, Any, Optional[bytes]]  # slot, word, value, bytes to decode anew for each caller
+    Cached = Tuple[Record, Any]  # a record, and the object that `peek` hands out, or NOTHING
 
 
 class _Nothing:
@@ -30,13 +35,6 @@ class _Nothing:
 
 
 NOTHING = _Nothing()
-
-
-class Cached(NamedTuple):
-    """A record, and the object that `peek` hands out if it was decoded before."""
-
-    record: Record
-    shared: Any
 
 
 class Cache:
@@ -50,7 +48,7 @@ class Cache:
         self.entries: Dict[str, HotEntry] = {}
         self.records: Dict[CacheKey, Cached] = {}
         self.bytes = 0
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def put(self, key: CacheKey, record: Record, value: Any, *, immutable: bool, shared: Any = NOTHING) -> None:
         """Remember a record; `value` is its decoded object, handed out as it is if `immutable`."""
@@ -62,7 +60,7 @@ class Cache:
             while self.records and (len(self.records) >= self.max_entries or self.bytes + cost > self.max_bytes):
                 self._drop(next(iter(self.records)))
             self.bytes += cost
-            self.records[key] = Cached(record, value if immutable else shared)
+            self.records[key] = (record, value if immutable else shared)
             if type(key) is str and not record.expires_ns:
                 self.entries[key] = (record.slot, record.word, value, None if immutable else record.value)
 
@@ -81,5 +79,5 @@ class Cache:
     def _drop(self, key: CacheKey) -> None:
         old = self.records.pop(key, None)
         if old is not None:
-            self.bytes -= old.record.size + OVERHEAD
+            self.bytes -= old[0].size + OVERHEAD
             self.entries.pop(key, None)  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ Runs on a region at rest: no writer inside, no operation of a dead one left to f
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Set, Tuple
 from zlib import crc32
 
 from . import heap, index
@@ -55,6 +54,10 @@ from .layout import (
     WORD_PENDING,
     list_class,
 )
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator, List, Set, Tuple
 
 MOST_PROBLEMS = 50
 

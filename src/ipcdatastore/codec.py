@@ -11,16 +11,25 @@ their own; everything else goes through the serializer that the region's header 
 
 from __future__ import annotations
 
-import json
-import pickle
 import struct
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 from zlib import crc32
+
+try:  # the C half of pickle alone: its Python half imports four times as much, and is the same functions
+    from _pickle import dumps as pickle_dumps
+    from _pickle import loads as pickle_loads
+except ImportError:
+    from pickle import dumps as pickle_dumps
+    from pickle import loads as pickle_loads
 
 from .errors import DecodeError, EncodeError, KeyTypeError, TooLargeError
 from .layout import MAX_KEY
 
-Key = Union[str, bytes, int, Tuple[Any, ...]]
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+
+    Key = Union[str, bytes, int, Tuple[Any, ...]]
+    Encoded = Tuple[int, bytes]
 
 SERIALIZED = 0
 BYTES = 1
@@ -127,9 +136,6 @@ def _shorten(value: Any) -> str:
 
 
 # --- values ------------------------------------------------------------------------------------------
-Encoded = Tuple[int, bytes]
-
-
 def _encode_int(value: int) -> Encoded:
     return INT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
 
@@ -154,14 +160,18 @@ _DECODERS: Dict[int, Callable[[bytes], Any]] = {
 
 
 def _pickle_dumps(value: Any) -> bytes:
-    return pickle.dumps(value, PICKLE_PROTOCOL)
+    return pickle_dumps(value, PICKLE_PROTOCOL)
 
 
 def _json_dumps(value: Any) -> bytes:
+    import json  # not everybody's
+
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=True).encode("utf-8", "surrogatepass")
 
 
 def _json_loads(data: bytes) -> Any:
+    import json
+
     return json.loads(bytes(data).decode("utf-8", "surrogatepass"))
 
 
@@ -172,7 +182,7 @@ def _raw_dumps(value: Any) -> bytes:
 
 
 _SERIALIZERS: Dict[str, Tuple[Callable[[Any], bytes], Callable[[Any], Any]]] = {
-    "pickle": (_pickle_dumps, pickle.loads),
+    "pickle": (_pickle_dumps, pickle_loads),
     "json": (_json_dumps, _json_loads),
     "raw": (_raw_dumps, bytes),
 }

@@ -10,14 +10,16 @@ The lock says *who*, never whether the data is whole: that is what the dirty wor
 
 from __future__ import annotations
 
-import random
-import threading
 import time
-from typing import Any, Callable, Optional
+from _thread import allocate_lock
 
 from . import platform
 from .errors import LockTimeoutError, PlaceError
 from .platform import LOCK_EX, LOCK_SH, LOCK_UN
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
 
 FIRST_PAUSE = 0.00005
 LONGEST_PAUSE = 0.002
@@ -34,7 +36,7 @@ class Coordinator:
         self.waits = 0
         self.fd = -1
         self.reopen: Callable[[], None] = lambda: None
-        self._thread = threading.Lock()
+        self._thread = allocate_lock()
         self._own: Any = None
 
     def attach(self, file: Any) -> None:
@@ -60,7 +62,7 @@ class Coordinator:
             self._own.close()
             self._own = None
         if forked:
-            self._thread = threading.Lock()
+            self._thread = allocate_lock()
 
     def acquire(self) -> None:
         """Become the writer, or raise ``LockTimeoutError`` after ``timeout`` seconds."""
@@ -121,8 +123,8 @@ class Coordinator:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise self.timed_out()
-            # Random pauses, since two waiters in step would meet again and again.
-            time.sleep(min(left, pause * (0.5 + random.random())))
+            # Uneven pauses, since two waiters in step would meet again and again.
+            time.sleep(min(left, platform.uneven(pause)))
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def timed_out(self) -> LockTimeoutError:

@@ -6,10 +6,8 @@ survives ``fork`` (the child opens the region again at its first use) and refuse
 
 from __future__ import annotations
 
-import contextlib
 import os
 import weakref
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from zlib import crc32
 
 from . import check, place, platform, rebuild, recovery, transaction
@@ -37,8 +35,14 @@ from .layout import (
 )
 from .reader import Reader, Record
 from .region import Policy, Region, create, is_stale, remove_leftovers
-from .transaction import Reads, Write
+from .transaction import Write
 from .writer import ANY, RETIRE, Writer
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+    from .transaction import Reads
 
 MODES = ("r", "w", "c", "n")
 MIN_SIZE = PAGE
@@ -46,14 +50,24 @@ _EVICT_NAMES = {number: name for name, number in EVICT_POLICIES.items()}
 _handles: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
-class Options(NamedTuple):
+class Options:
     """What a handle was opened with. None = as the region says."""
 
-    mode: str = "c"
-    max_size: Optional[int] = None
-    evict: Optional[str] = None
-    serializer: Optional[str] = None
-    timeout: float = 10.0
+    __slots__ = ("evict", "max_size", "mode", "serializer", "timeout")
+
+    def __init__(
+        self,
+        mode: str = "c",
+        max_size: Optional[int] = None,
+        evict: Optional[str] = None,
+        serializer: Optional[str] = None,
+        timeout: float = 10.0,
+    ) -> None:
+        self.mode = mode
+        self.max_size = max_size
+        self.evict = evict
+        self.serializer = serializer
+        self.timeout = timeout
 
 
 class _Unusable:
@@ -239,9 +253,10 @@ class Engine:
             region = self.region
             region.follow()
             if region.words[STATE] == STATE_LIVE and region.words[DIRTY]:
-                # What it cannot finish is what the rest of this is for.
-                with contextlib.suppress(RegionDamagedError):
+                try:  # noqa: SIM105 - contextlib costs a millisecond to import
                     recovery.recover(region, self.writer.nonce)
+                except RegionDamagedError:
+                    pass  # what it cannot finish is what the rest of this is for
             given_up = rebuild.rebuild(region, self.writer.nonce, salvage=True)
             words = region.words
             words[STATE] = STATE_LIVE

@@ -27,7 +27,10 @@ attributes, and survives pickling. All of them can be imported from :mod:`ipcdat
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Tuple, Type
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional, Tuple, Type
+
 
 __all__ = [
     "ArgumentError",

@@ -11,8 +11,6 @@ blocks, which keeps it a handful of stores; the sweep joins them later, a bounde
 
 from __future__ import annotations
 
-from typing import Any, Dict, NamedTuple, Optional
-
 from .errors import RegionDamagedError
 from .layout import (
     CLASSES,
@@ -32,8 +30,18 @@ from .layout import (
     size_class,
 )
 
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional
 
-class Plan(Dict[int, int]):
+
+if TYPE_CHECKING:
+    _Stores = Dict[int, int]
+else:
+    _Stores = dict
+
+
+class Plan(_Stores):
     """Stores that shall happen together: word index -> value. Loads see what is planned."""
 
     __slots__ = ("words",)
@@ -50,13 +58,16 @@ class Plan(Dict[int, int]):
         return value
 
 
-class Block(NamedTuple):
+class Block:
     """What a walk meets."""
 
-    unit: int
-    units: int
-    tag: int
-    first_word: int
+    __slots__ = ("first_word", "tag", "unit", "units")
+
+    def __init__(self, unit: int, units: int, tag: int, first_word: int) -> None:
+        self.unit = unit
+        self.units = units
+        self.tag = tag
+        self.first_word = first_word
 
 
 def push(plan: Plan, unit: int, units: int) -> None:

@@ -11,7 +11,6 @@ nobody reads yet: a free block past its first three words, or the file past the 
 from __future__ import annotations
 
 import struct
-from typing import Any, Iterator, List, NamedTuple, Tuple
 
 from .heap import Plan, carve, push
 from .layout import (
@@ -46,19 +45,17 @@ from .layout import (
     table_size,
 )
 
-
-class Found(NamedTuple):
-    """Where a key is, or where it would go."""
-
-    slot: int  # word index, 0 = the key is absent
-    word: int
-    block: int
-    size: int  # bytes of the record
-    entry: int  # word index of its table entry; of an absent key: where to put one
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Iterator, List, Tuple
 
 
 def find(words: Any, data: Any, key: bytes, hashed: int) -> Tuple[int, int, int, int, int]:
-    """A :class:`Found` (as a plain tuple, for speed). The writer's look-up: nothing is torn under the lock."""
+    """(slot, word, block, size, entry) of a key: the writer's look-up, since nothing is torn under the lock.
+
+    The slot is 0 where the key is absent; `size` is the record's bytes; `entry` is the word index of its table
+    entry, or, of an absent key, of where to put one. A plain tuple, for speed.
+    """
     base = 4 * words[DESCRIPTORS + (hashed & PARTITIONS - 1)] + BLOCK_HEADER_WORDS
     mask = words[base - 1]
     i = hashed >> 8 & mask

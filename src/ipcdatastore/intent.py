@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import struct
 from itertools import chain
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from zlib import crc32
 
 from .errors import StoreFullError
@@ -30,19 +29,24 @@ from .layout import (
 )
 from .platform import fence
 
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Sequence, Tuple
+
 PAYLOAD_AT = INTENT * 4 + 4
 _PACKERS = [struct.Struct(f"={n}I").pack for n in range(INTENT_WORDS)]
 
 
-class SlotIntent(NamedTuple):
+class SlotIntent:
     """One slot's publish: what to put back if it did not happen, what to finish if it did."""
 
-    slot: int
-    before: int
-    target: int
-    version: int
-    undo: Tuple[Tuple[int, int], ...]
-    redo: Tuple[Tuple[int, int], ...]
+    __slots__ = ("before", "redo", "slot", "target", "undo", "version")
+
+    def __init__(self, payload: List[int]) -> None:
+        self.slot, self.before, self.target, low, high, undo, redo = payload[:SLOT_INTENT_HEAD]
+        self.version = low | high << 32
+        pairs = _pairs(payload[SLOT_INTENT_HEAD:])
+        self.undo, self.redo = pairs[:undo], pairs[undo : undo + redo]
 
 
 def declare(region: Any, payload: Sequence[int]) -> None:
@@ -107,13 +111,6 @@ def read_payload(region: Any) -> List[int]:
 def parse_step(payload: List[int]) -> Dict[int, int]:
     """The stores of a step, in their order."""
     return dict(_pairs(payload[1:]))
-
-
-def parse_slot(payload: List[int]) -> SlotIntent:
-    """The intent of a one-slot operation."""
-    slot, before, target, low, high, undo, redo = payload[:SLOT_INTENT_HEAD]
-    pairs = _pairs(payload[SLOT_INTENT_HEAD:])
-    return SlotIntent(slot, before, target, low | high << 32, pairs[:undo], pairs[undo : undo + redo])
 
 
 def _pairs(flat: List[int]) -> Tuple[Tuple[int, int], ...]:

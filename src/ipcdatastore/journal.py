@@ -8,7 +8,6 @@ so whoever recovers goes on where the dead writer stopped. Shared by :mod:`trans
 
 from __future__ import annotations
 
-from typing import Any, List, NamedTuple, Sequence, Tuple
 from zlib import crc32
 
 from . import heap, index, intent
@@ -38,15 +37,22 @@ from .layout import (
 from .platform import fence
 from .reader import burnt_word, final_word, pending_word
 
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, List, Sequence, Tuple
 
-class Entry(NamedTuple):
-    """One slot of a transaction."""
 
-    slot: int
-    before: int
-    block: int  # 0 = delete
-    old: int  # 0 = insert
-    units: int
+class Entry:
+    """One slot of a transaction: its word before, new block and its units (0 = delete), old block (0 = insert)."""
+
+    __slots__ = ("before", "block", "old", "slot", "units")
+
+    def __init__(self, slot: int, before: int, block: int, old: int, units: int) -> None:
+        self.slot = slot
+        self.before = before
+        self.block = block
+        self.old = old
+        self.units = units
 
 
 def entry_address(words: Any, number: int) -> int:
@@ -93,12 +99,14 @@ def plan_append(plan: Plan, entry: Entry) -> None:
     """Plan one more entry. There is room: see :func:`capacity`."""
     number = plan.load(JOURNAL_COUNT)
     address = entry_address(plan.words, number)
-    for offset, value in enumerate(entry):
+    values = (entry.slot, entry.before, entry.block, entry.old, entry.units)
+    for offset, value in enumerate(values):
         plan[address + offset] = value
     plan[JOURNAL_COUNT] = number + 1
 
 
-Member = Tuple[int, int]  # a slot, and its word before the transaction
+if TYPE_CHECKING:
+    Member = Tuple[int, int]  # a slot, and its word before the transaction
 
 
 def publish(region: Any, members: Sequence[Member]) -> None:

@@ -13,7 +13,10 @@ These numbers are frozen for format version 1: a region written by one release i
 from __future__ import annotations
 
 import struct
-from typing import Tuple
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Tuple
 
 # --- sizes -----------------------------------------------------------------------------------------
 UNIT = 16

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Optional
 
 from . import platform
 from .errors import FormatError, InvalidNameError, PlaceError, RegionNotFoundError, UntrustedRegionError
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Optional
 
 SUFFIX = ".region"
 MAX_NAME = 100

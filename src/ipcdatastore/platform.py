@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import errno
 import os
-import platform as _platform
 import stat
 import struct
 import sys
-import threading
 import time
-from typing import Any, Callable, Optional, Tuple
+from _thread import allocate_lock
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional, Tuple
 
 try:
     import fcntl
@@ -29,7 +31,8 @@ HAS_UID = hasattr(os, "geteuid")
 
 # x86 keeps stores in order and loads in order, which is all that the protocol needs from a fence (the
 # model's `sc` memory is this machine); elsewhere a fence is a private lock released and taken again.
-NEEDS_FENCE = _platform.machine().lower() not in ("x86_64", "amd64", "i386", "i486", "i586", "i686", "x86")
+_MACHINE = os.uname().machine if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", "")
+NEEDS_FENCE = _MACHINE.lower() not in ("x86_64", "amd64", "i386", "i486", "i586", "i686", "x86")
 
 OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -82,6 +85,11 @@ else:  # Windows changed the source of its monotonic clock in Python 3.13
     now_ns = time.time_ns
 
 
+def uneven(seconds: float) -> float:
+    """Between half of `seconds` and one and a half: `random` would be 2 ms of import for this alone."""
+    return seconds * (0.5 + time.perf_counter_ns() % 1021 / 1021)
+
+
 def boot_id() -> bytes:
     """16 bytes that change with every boot, or zeros where the system does not tell."""
     try:
@@ -100,7 +108,7 @@ def fence() -> None:
     thread may call this at any time.
     """
     if NEEDS_FENCE:
-        lock = threading.Lock()
+        lock = allocate_lock()
         lock.acquire()
         lock.release()
         lock.acquire()
@@ -134,7 +142,8 @@ def _portalocker(fd: int, operation: int) -> None:
             raise BlockingIOError(errno.EAGAIN, "locked by somebody else") from error
 
 
-LockFunction = Callable[[int, int], Any]
+if TYPE_CHECKING:
+    LockFunction = Callable[[int, int], Any]
 
 
 def lock_function(fd: int) -> Optional[LockFunction]:

@@ -21,7 +21,7 @@ before and after.
 from __future__ import annotations
 
 import struct
-from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
+from collections import namedtuple
 from zlib import crc32
 
 from . import index
@@ -50,25 +50,40 @@ from .layout import (
 from .platform import fence, now_ns
 from .region import Region
 
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
+
 ATTEMPTS = 8
 _TORN = (IndexError, struct.error)
 
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    T = TypeVar("T")
+
+    class _RecordFields(NamedTuple):
+        slot: int
+        word: int
+        kind: int
+        flags: int
+        version: int
+        written_ns: int
+        expires_ns: int
+        key: bytes
+        value: bytes
+
+else:
+    _RecordFields = namedtuple("Record", "slot word kind flags version written_ns expires_ns key value")
 
 
-class Record(NamedTuple):
-    """A record as it was at one instant: a private copy of its bytes, and the word that vouches for it."""
+class Record(_RecordFields):
+    """A record as it was at one instant: a private copy of its bytes, and the word that vouches for it.
 
-    slot: int
-    word: int  # 0 where it must not be cached: read while a transaction was deciding
-    kind: int
-    flags: int
-    version: int
-    written_ns: int
-    expires_ns: int  # 0 = never; on the clock of `platform.now_ns`
-    key: bytes
-    value: bytes
+    `word` is 0 where it must not be cached, since a transaction was deciding; `expires_ns` is 0 for never, else on
+    the clock of ``platform.now_ns``.
+    """
+
+    __slots__ = ()
 
     @property
     def size(self) -> int:

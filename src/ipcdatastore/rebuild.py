@@ -9,7 +9,6 @@ store each switches readers over, so nobody reads a table while it is written. M
 from __future__ import annotations
 
 import struct
-from typing import Any, List, NamedTuple, Optional, Tuple
 from zlib import crc32
 
 from . import index, journal
@@ -65,21 +64,28 @@ from .layout import (
 from .platform import fence
 from .reader import final_word, next_word, word_before_mark
 
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, List, Optional, Tuple
+
 VERSION_JUMP = 1 << 32  # past every version that a damaged header may have given out
 
-Extent = Tuple[int, int]  # unit, units
+if TYPE_CHECKING:
+    Extent = Tuple[int, int]  # unit, units
 
 
-class Scan(NamedTuple):
+class Scan:
     """What the slots publish."""
 
-    live: List[List[int]]  # slots of each partition
-    free: List[int]
-    extents: List[Extent]
-    damaged: List[int]
-    records: int
-    expiring: int
-    version: int
+    __slots__ = ("damaged", "expiring", "extents", "free", "live", "version")
+
+    def __init__(self) -> None:
+        self.live: List[List[int]] = [[] for _ in range(PARTITIONS)]  # slots of each partition
+        self.free: List[int] = []
+        self.extents: List[Extent] = []
+        self.damaged: List[int] = []
+        self.expiring = 0
+        self.version = 0
 
 
 def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: bool = False) -> List[int]:
@@ -105,14 +111,14 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
             )
         for slot in seen.damaged:
             _give_up(region, slot)
-        seen = seen._replace(free=seen.free + seen.damaged)
+        seen.free += seen.damaged
     chunks = _chunk_extents(words)
     tables = _old_tables(words)
     gaps, top = _gaps(region, sorted(seen.extents + chunks), tables)
     top = _switch_tables(region, seen.live, gaps, top)
     _store_free_lists(region, sorted(seen.extents + chunks + _tables(words)), top)
     _store_slots(words, seen.free)
-    words[COUNT] = seen.records
+    words[COUNT] = len(seen.extents)
     words[EXPIRING] = seen.expiring
     words[JOURNAL] = words[JOURNAL_COUNT] = 0
     region.longs[VERSION_LONG] = max(region.longs[VERSION_LONG], seen.version + jump)
@@ -165,11 +171,8 @@ def scan(region: Any) -> Scan:
     """Read every slot, verifying each seal."""
     words, data = region.words, region.data
     unpack = RECORD.unpack_from
-    live: List[List[int]] = [[] for _ in range(PARTITIONS)]
-    free: List[int] = []
-    extents: List[Extent] = []
-    damaged: List[int] = []
-    expiring = newest = 0
+    seen = Scan()
+    live, free, extents, damaged = seen.live, seen.free, seen.extents, seen.damaged
     end = len(data)
     for slot in index.slots(words):
         word = words[slot]
@@ -192,9 +195,9 @@ def scan(region: Any) -> Scan:
             words[slot + SLOT_HASH] = hashed
         live[hashed & PARTITIONS - 1].append(slot)
         extents.append((block, (size + 15) >> 4 if size <= 1024 else record_units(size)))
-        expiring += expires != 0
-        newest = max(newest, version)
-    return Scan(live, free, extents, damaged, len(extents), expiring, newest)
+        seen.expiring += expires != 0
+        seen.version = max(seen.version, version)
+    return seen
 
 
 def _give_up(region: Any, slot: int) -> None:

@@ -13,7 +13,6 @@ weak ordering concerns live readers only.
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 from . import index, intent, journal, rebuild
 from .errors import DatastoreError, RegionDamagedError
@@ -38,6 +37,10 @@ from .layout import (
     WORD_PENDING,
 )
 from .reader import burnt_word, final_word, word_before_mark
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class _Unusable(Exception):  # noqa: N818 - a signal, not an error
@@ -91,7 +94,7 @@ def _finish_slot(region: Any) -> None:
     if not payload:
         raise _Unusable
     words = region.words
-    declared = intent.parse_slot(payload)
+    declared = intent.SlotIntent(payload)
     region.longs[VERSION_LONG] = max(region.longs[VERSION_LONG], declared.version)
     word = words[declared.slot]
     if word == declared.target:

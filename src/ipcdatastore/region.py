@@ -16,26 +16,34 @@ import mmap
 import os
 import sys
 import time
-from typing import Any, NamedTuple, Optional
 from zlib import crc32
 
 from . import layout, platform
 from .errors import FormatError, PlaceError, RegionDamagedError, StoreFullError
 from .place import open_file
 
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
 INITIAL_PAGES = 1
 _SERIALIZER_NAMES = {number: name for name, number in layout.SERIALIZERS.items()}
 
 
-class StaticHeader(NamedTuple):
+class StaticHeader:
     """What never changes in a region's life, validated."""
 
-    write_version: int
-    serializer: str
-    seed: int
-    region_id: bytes
-    boot: bytes
-    created_ns: int
+    __slots__ = ("boot", "created_ns", "region_id", "seed", "serializer", "write_version")
+
+    def __init__(
+        self, write_version: int, serializer: str, seed: int, region_id: bytes, boot: bytes, created_ns: int
+    ) -> None:
+        self.write_version = write_version
+        self.serializer = serializer
+        self.seed = seed
+        self.region_id = region_id
+        self.boot = boot
+        self.created_ns = created_ns
 
 
 class Region:
@@ -123,6 +131,7 @@ class Region:
         """Take over another view of the same region, so that everybody who holds this one uses it."""
         self.file, self._identity = other.file, other._identity
         self.data, self.words, self.longs, self.units = other.data, other.words, other.longs, other.units
+        other.file = None  # or `other` would close it when it goes
 
     def __del__(self) -> None:
         file = getattr(self, "file", None)
@@ -148,8 +157,8 @@ def read_static(raw: bytes, path: str) -> StaticHeader:
         raise FormatError(f"the region {path} was made on a machine of the other byte order", path=path)
     if read > layout.READ_VERSION:
         raise FormatError(
-            f"the region {path} has format {write} (readable from {read} on); this release reads {layout.READ_VERSION}: "
-            "upgrade ipcdatastore here",
+            f"the region {path} has format {write} (readable from {read} on), and this release reads "
+            f"{layout.READ_VERSION}: upgrade ipcdatastore here",
             path=path,
         )
     (crc,) = layout.STATIC_CRC.unpack_from(raw, layout.STATIC.size)
@@ -176,12 +185,15 @@ def is_stale(path: str) -> bool:
 
 
 # --- creation --------------------------------------------------------------------------------------------
-class Policy(NamedTuple):
+class Policy:
     """What the first opener decides; the two last can be changed later."""
 
-    serializer: str
-    max_size: int
-    evict: str
+    __slots__ = ("evict", "max_size", "serializer")
+
+    def __init__(self, serializer: str, max_size: int, evict: str) -> None:
+        self.serializer = serializer
+        self.max_size = max_size
+        self.evict = evict
 
 
 def create(path: str, policy: Policy, *, replace: bool) -> None:

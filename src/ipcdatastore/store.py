@@ -6,40 +6,45 @@ else about a read is in :meth:`Datastore._get`. Nothing may be added to the hot 
 
 from __future__ import annotations
 
-import random
 import time
 import weakref
+from collections import namedtuple
 from collections.abc import MutableMapping
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Mapping,
-    NamedTuple,
-    NoReturn,
-    Optional,
-    Tuple,
-    TypeVar,
-    Union,
-)
 from zlib import crc32
 
-from .cache import DEFAULT_BYTES, DEFAULT_ENTRIES, NOTHING, Cache, CacheKey
-from .codec import SERIALIZED, Codec, Key, decode_key, encode_key, is_immutable, tuple_prefix
+from .cache import DEFAULT_BYTES, DEFAULT_ENTRIES, NOTHING, Cache
+from .codec import SERIALIZED, Codec, decode_key, encode_key, is_immutable, tuple_prefix
 from .engine import MIN_SIZE, MODES, Engine, Options
 from .errors import ArgumentError, ClosedError, ConflictError, InvalidNameError
 from .layout import EVICT_POLICIES, MAX_REGION, SERIALIZERS
-from .platform import now_ns
+from .platform import now_ns, uneven
 from .reader import Record
 from .transaction import Write
 from .unit import Transaction, deadline
 
-T = TypeVar("T")
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
+    from typing import (
+        Any,
+        Callable,
+        Dict,
+        Iterable,
+        Iterator,
+        List,
+        Mapping,
+        NamedTuple,
+        NoReturn,
+        Optional,
+        Tuple,
+        TypeVar,
+        Union,
+    )
+
+    from .cache import CacheKey
+    from .codec import Key
+
+    T = TypeVar("T")
+
     Base = MutableMapping[Key, Any]
 else:
     Base = MutableMapping  # Python 3.8 cannot subscript it
@@ -49,19 +54,32 @@ _KEEP: Any = object()
 LONGEST_PAUSE = 0.002
 
 
-class Entry(NamedTuple):
-    """A value and everything the store knows about it. Times are seconds since the epoch."""
+if TYPE_CHECKING:
 
-    key: Any
-    value: Any
-    version: int
-    written_at: float
-    expires_at: Optional[float]
-    cached: bool
-    size: int
+    class _EntryFields(NamedTuple):
+        key: Any
+        value: Any
+        version: int
+        written_at: float
+        expires_at: Optional[float]
+        cached: bool
+        size: int
+
+else:
+    _EntryFields = namedtuple("Entry", "key value version written_at expires_at cached size")
 
 
-class _ClosedEntries(Dict[str, Any]):
+class Entry(_EntryFields):
+    """A value and everything the store knows about it.
+
+    `written_at` and `expires_at` (None: never) are seconds since the epoch, `size` is bytes of key and value,
+    `cached` whether the client cache served it.
+    """
+
+    __slots__ = ()
+
+
+class _ClosedEntries(dict):  # type: ignore[type-arg]
     """Stands in for the hot path's dict after `close`."""
 
     def get(self, key: Any, default: Any = None) -> NoReturn:  # noqa: ARG002 - dict's signature
@@ -143,12 +161,12 @@ class Datastore(Base):
         """The rest of a read: what the cache cannot vouch for with one compare."""
         cache_key, encoded = self._keys(key)
         known = self._cache.records.get(cache_key)
-        if known is not None and self._is_current(known.record):
-            record = known.record
+        if known is not None and self._is_current(known[0]):
+            record = known[0]
             if record.expires_ns and now_ns() >= record.expires_ns:
                 return default
-            if known.shared is not NOTHING and is_immutable(known.shared):
-                return known.shared
+            if known[1] is not NOTHING and is_immutable(known[1]):
+                return known[1]
             return self._codec.decode(record.kind, record.value, key)
         found = self._read(encoded)
         if found is None:
@@ -186,10 +204,10 @@ class Datastore(Base):
         """
         cache_key, encoded = self._keys(key)
         known = self._cache.records.get(cache_key)
-        if known is not None and known.shared is not NOTHING and self._is_current(known.record):
-            if known.record.expires_ns and now_ns() >= known.record.expires_ns:
+        if known is not None and known[1] is not NOTHING and self._is_current(known[0]):
+            if known[0].expires_ns and now_ns() >= known[0].expires_ns:
                 return default
-            return known.shared
+            return known[1]
         record = self._read(encoded)
         if record is None:
             return default
@@ -203,8 +221,8 @@ class Datastore(Base):
         """The value of `key` with its version, times and size; None if there is none."""
         cache_key, encoded = self._keys(key)
         known = self._cache.records.get(cache_key)
-        if known is not None and self._is_current(known.record):
-            record, cached = known.record, True
+        if known is not None and self._is_current(known[0]):
+            record, cached = known[0], True
             if record.expires_ns and now_ns() >= record.expires_ns:
                 return None
             value = self._codec.decode(record.kind, record.value, key)
@@ -235,8 +253,8 @@ class Datastore(Base):
     def __contains__(self, key: object) -> bool:
         cache_key, encoded = self._keys(key)  # type: ignore[arg-type]
         known = self._cache.records.get(cache_key)
-        if known is not None and self._is_current(known.record):
-            return not (known.record.expires_ns and now_ns() >= known.record.expires_ns)
+        if known is not None and self._is_current(known[0]):
+            return not (known[0].expires_ns and now_ns() >= known[0].expires_ns)
         return self._engine.get(encoded) is not None
 
     def __iter__(self) -> Iterator[Key]:
@@ -375,7 +393,7 @@ class Datastore(Base):
                     f"key {key!r} was changed by others each time for {self._engine.options.timeout:g} s",
                     key=key,
                 )
-            time.sleep(pause * random.random())
+            time.sleep(uneven(pause))
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def increment(self, key: Key, delta: float = 1, default: float = 0) -> Any:
@@ -464,7 +482,7 @@ class Datastore(Base):
             except ConflictError:
                 if time.monotonic() > until:
                     raise
-            time.sleep(pause * random.random())
+            time.sleep(uneven(pause))
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def namespace(self, prefix: str) -> Datastore:
@@ -557,11 +575,12 @@ def open(
 ) -> Datastore:
     """A handle on the region `name`, made first if there is none.
 
-    `mode` is as in ``dbm``: ``"r"`` read only, ``"w"`` read and write, both an existing region; ``"c"`` makes it if it is
-    missing; ``"n"`` also empties it. `directory` defaults to a private, memory-backed place that depends on the
-    user and the machine only (or ``IPCDATASTORE_DIR``). `max_size` (bytes; 1 GiB), `evict` (``"none"``, ``"lru"``) and
-    `serializer` (``"pickle"``, ``"json"``, ``"raw"``) are the region's: None takes what it has; a policy given here
-    changes it, a serializer that is not the region's is refused. `timeout`: seconds to wait for a lock.
+    `mode` is as in ``dbm``: ``"r"`` read only, ``"w"`` read and write, both an existing region; ``"c"`` makes it
+    if it is missing; ``"n"`` also empties it. `directory` defaults to a private, memory-backed place that depends
+    on the user and the machine only (or ``IPCDATASTORE_DIR``). `max_size` (bytes; 1 GiB), `evict` (``"none"``,
+    ``"lru"``) and `serializer` (``"pickle"``, ``"json"``, ``"raw"``) are the region's: None takes what it has; a
+    policy given here changes it, a serializer that is not the region's is refused. `timeout`: seconds to wait for
+    a lock.
     `cache_entries` and `cache_bytes` bound the client cache of this handle; 0 entries switch it off.
 
     Raises ``InvalidNameError``, ``ArgumentError``, ``RegionNotFoundError``, ``UntrustedRegionError``, ``PlaceError``,

@@ -13,7 +13,6 @@ Dead before 5: recovery burns the sealed words and undoes the reservations. Dead
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 from zlib import crc32
 
 from . import heap, index, intent, journal, rebuild
@@ -44,19 +43,29 @@ from .layout import (
 from .reader import final_word
 from .writer import Writer
 
-
-class Write(NamedTuple):
-    """What a transaction does to one key."""
-
-    key: bytes
-    hashed: int
-    kind: int
-    flags: int
-    value: Optional[bytes]  # None = delete
-    expires: int = 0
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Dict, List, Optional, Sequence, Tuple
 
 
-Reads = Dict[bytes, Tuple[int, int]]  # key -> (hash, version that was read, 0 = absent)
+class Write:
+    """What a transaction does to one key. No `value`: delete."""
+
+    __slots__ = ("expires", "flags", "hashed", "key", "kind", "value")
+
+    def __init__(
+        self, key: bytes, hashed: int, kind: int, flags: int, value: Optional[bytes], expires: int = 0
+    ) -> None:
+        self.key = key
+        self.hashed = hashed
+        self.kind = kind
+        self.flags = flags
+        self.value = value
+        self.expires = expires
+
+
+if TYPE_CHECKING:
+    Reads = Dict[bytes, Tuple[int, int]]  # key -> (hash, version that was read, 0 = absent)
 
 
 def commit(writer: Writer, writes: Sequence[Write], reads: Optional[Reads] = None) -> int:
@@ -142,7 +151,11 @@ def _reserve_locked(writer: Writer, write: Write) -> List[Tuple[Write, Entry]]:
         writer.space.for_record_locked(units, inserting=bool(inserting))
     done: List[Tuple[Write, Entry]] = []
     if used_up:
-        done.append(_append_locked(writer, write._replace(value=None), Plan(words), Entry(slot, before, 0, old, 0)))
+        done.append(
+            _append_locked(
+                writer, Write(write.key, write.hashed, 0, 0, None), Plan(words), Entry(slot, before, 0, old, 0)
+            )
+        )
         plan = Plan(words)
         block = heap.carve(plan, units, region.units)
     if inserting:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Tuple
 from zlib import crc32
 
-from .codec import Key
 from .errors import ArgumentError, ConflictError
 from .layout import CHANGE, COMMIT
 from .platform import now_ns
 from .transaction import Write
 
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator, Optional, Tuple
+
+    from .codec import Key
     from .store import Datastore
 
     Base = MutableMapping[Key, Any]

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Optional, Sequence, Set, Tuple
 from zlib import crc32
 
 from . import heap, index, intent, recovery
@@ -67,6 +66,10 @@ from .layout import (
 from .platform import NEEDS_FENCE, fence, now_ns
 from .region import Region
 from .space import Space
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Optional, Sequence, Set, Tuple
 
 ORPHAN_CHECK_NS = 100_000_000
 ANY = -1  # no condition on the version

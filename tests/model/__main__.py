@@ -1,4 +1,5 @@
 """``python -m tests.model [-t] [NAME...]``: search the scenarios whose name contains a NAME, print the table."""
+
 import sys
 import time
 
@@ -10,9 +11,18 @@ def report(scenario, trace):
     model = scenario.build()
     result, states, seconds, why = model.run()
     surprise = result != scenario.expect
-    print("%-6s %-88s %8d states %6.1f s  returns %7d  fallbacks %6d%s" % (
-        result, scenario.name, states, seconds, model.returns, model.fallbacks,
-        "   <-- UNEXPECTED" if surprise else ""))
+    print(
+        "%-6s %-88s %8d states %6.1f s  returns %7d  fallbacks %6d%s"
+        % (
+            result,
+            scenario.name,
+            states,
+            seconds,
+            model.returns,
+            model.fallbacks,
+            "   <-- UNEXPECTED" if surprise else "",
+        )
+    )
     if why:
         print("         " + why)
         for line in model.counterexample() if trace else ():

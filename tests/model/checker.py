@@ -1,28 +1,32 @@
 """The search: breadth-first over all interleavings of the threads, with kills.
 
-A thread is a program (see `steps`). It is deterministic in the values that its loads returned, so its local state IS
-that trace. A thread that holds the lock may be killed between any two actions: its stores stay, "the kernel" frees the
-lock; the next holder sees `dirty` and recovers; recovery is killable as well.
+A thread is a program (see `steps`). It is deterministic in the values that its loads returned, so its local
+state IS that trace. A thread that holds the lock may be killed between any two actions: its stores stay, "the
+kernel" frees the lock; the next holder sees `dirty` and recovers; recovery is killable as well.
 
 Memory
-  sc    one value per location. Equals x86-TSO here (readers store nothing; writers read only their own data under the
-        lock), so `sc` results are the x86 results.
-  weak  coherence only. Each location keeps its modification order; a load outside the lock may return ANY value not
-        older than what this thread already knows of THAT location (floor = newest at the start of the operation).
-        This contains every store-store reordering, including of the publishing store, and every load-load
-        reordering. A fence is C11-like: a store carries what its writer knew at the writer's last fence; a reader
-        that read it and then fences, knows that too. Weaker than ARM, so what passes here passes there.
+  sc    one value per location. Equals x86-TSO here (readers store nothing; writers read only their own data
+        under the lock), so `sc` results are the x86 results.
+  weak  coherence only. Each location keeps its modification order; a load outside the lock may return ANY
+        value not older than what this thread already knows of THAT location (floor = newest at the start of
+        the operation). This contains every store-store reordering, including of the publishing store, and
+        every load-load reordering. A fence is C11-like: a store carries what its writer knew at the writer's
+        last fence; a reader that read it and then fences, knows that too. Weaker than ARM, so what passes
+        here passes there.
 
 Checked besides CRASH and FROZEN (`invariants`)
-  LIN   each get/get_many returns a value that the abstract store had at some moment between its start and its return
-        (the abstract store changes exactly at the store marked PUBLISH/COMMIT). As each reader's result is compared
-        with the one time line of publishes, this implies linearizability for any number of readers.
+  LIN   each get/get_many returns a value that the abstract store had at some moment between its start and its
+        return (the abstract store changes exactly at the store marked PUBLISH/COMMIT). As each reader's
+        result is compared with the one time line of publishes, this implies linearizability for any number of
+        readers.
   WAKE  no waiter sleeps for ever while what it waits for has happened.
 
-Reduction (`reduce=False` searches without it and finds the same): steps that commute with everything that other
-threads can do are run together with the step before (loads of the lock holder, fences, and an answer, which is judged
-most strictly at once); before a store to a word that no reader ever loads, only its owner moves (or dies).
+Reduction (`reduce=False` searches without it and finds the same): steps that commute with everything that
+other threads can do are run together with the step before (loads of the lock holder, fences, and an answer,
+which is judged most strictly at once); before a store to a word that no reader ever loads, only its owner
+moves (or dies).
 """
+
 import time
 from collections import deque
 
@@ -30,21 +34,48 @@ from .invariants import Found, check_crash, check_frozen
 from .recovery import recover
 
 # What only lock holders load.
-PRIVATE = frozenset([
-    "dirty", "ver", "intent", "journal", "free", "log", "head", "kind", "slots", "count", "seq_spent",
-    "plan", "redo", "undo_log"])
+PRIVATE = frozenset(
+    [
+        "dirty",
+        "ver",
+        "intent",
+        "journal",
+        "free",
+        "log",
+        "head",
+        "kind",
+        "slots",
+        "count",
+        "seq_spent",
+        "plan",
+        "redo",
+        "undo_log",
+    ]
+)
 
 
 class Model:
     """One scenario. A thread's state is (node, legal, floors, seen, released, status).
 
-    `node` is the place in the program; `legal` is (keys, values that may be answered) during a read; `floors` names
-    the oldest entry per location that may still be loaded; `seen` is what a fence would add to it; `released` is what
-    the thread's stores carry.
+    `node` is the place in the program; `legal` is (keys, values that may be answered) during a read; `floors`
+    names the oldest entry per location that may still be loaded; `seen` is what a fence would add to it;
+    `released` is what the thread's stores carry.
     """
 
-    def __init__(self, cfg, init, spec, threads, weak=False, kills=1, frozen=(), crash=True, limit=4_000_000,
-                 reduce=True, repair=recover):
+    def __init__(
+        self,
+        cfg,
+        init,
+        spec,
+        threads,
+        weak=False,
+        kills=1,
+        frozen=(),
+        crash=True,
+        limit=4_000_000,
+        reduce=True,
+        repair=recover,
+    ):
         self.cfg, self.weak, self.kills, self.limit = cfg, weak, kills, limit
         self.frozen, self.crash, self.reduce, self.repair = frozen, crash, reduce, repair
         self.locs = sorted(init, key=repr)
@@ -120,7 +151,7 @@ class Model:
         """Run what thread `moved` can do unseen, and number the result."""
         if moved is not None:
             thread = self.settle(memory, threads[moved], owner == moved)
-            threads = threads[:moved] + (thread,) + threads[moved + 1:]
+            threads = threads[:moved] + (thread,) + threads[moved + 1 :]
         if self.weak:
             memory, threads = self.forget(memory, threads)
         return (self.keep_memory(memory), spec, owner, kills) + tuple(map(self.keep_thread, threads))
@@ -154,8 +185,9 @@ class Model:
             return
         self.returns += 1
         if action[1] not in legal[1]:
-            raise Found("LIN: get%r returns %r, legal were %r"
-                        % (legal[0], action[1], sorted(legal[1], key=repr)))
+            raise Found(
+                "LIN: get%r returns %r, legal were %r" % (legal[0], action[1], sorted(legal[1], key=repr))
+            )
 
     def forget(self, memory, threads):
         """Weak memory: drop history that no thread can read any more."""
@@ -171,8 +203,9 @@ class Model:
         def lower(view):
             return None if view is None else tuple(max(0, x - y) for x, y in zip(view, low))
 
-        memory = tuple(tuple((value, lower(view)) for value, view in history[cut:])
-                       for history, cut in zip(memory, low))
+        memory = tuple(
+            tuple((value, lower(view)) for value, view in history[cut:]) for history, cut in zip(memory, low)
+        )
         threads = tuple((t[0], t[1], lower(t[2]), lower(t[3]), lower(t[4]), t[5]) for t in threads)
         return memory, threads
 
@@ -192,10 +225,12 @@ class Model:
 
     def search(self):
         self.zero = (0,) * len(self.locs) if self.weak else ()
-        threads = tuple((self.root(program, args), None, self.zero, self.zero, None, "run")
-                        for program, args, _ in self.threads)
+        threads = tuple(
+            (self.root(program, args), None, self.zero, self.zero, None, "run")
+            for program, args, _ in self.threads
+        )
         for i in range(len(threads)):
-            threads = threads[:i] + (self.settle(self.init, threads[i], False),) + threads[i + 1:]
+            threads = threads[:i] + (self.settle(self.init, threads[i], False),) + threads[i + 1 :]
         first = self.state(self.init, self.spec, None, self.kills, threads, None)
         self.parents = parents = {first: None}
         queue = deque([first])
@@ -254,11 +289,13 @@ class Model:
                 continue
             if owner == i and kills and self.threads[i][2]:
                 dead = (None, None, self.zero, self.zero, None, "dead")
-                after = threads[:i] + (dead,) + threads[i + 1:]
+                after = threads[:i] + (dead,) + threads[i + 1 :]
                 yield (i, ("KILLED",), ""), self.state(memory, spec, None, kills - 1, after, None)
             action = self.actions[thread[0]]
             self.performing = i, action
-            for note, memory2, spec2, owner2, threads2 in self.perform(i, action, memory, spec, owner, threads):
+            for note, memory2, spec2, owner2, threads2 in self.perform(
+                i, action, memory, spec, owner, threads
+            ):
                 yield (i, action, note), self.state(memory2, spec2, owner2, kills, threads2, i)
 
     def perform(self, i, action, memory, spec, owner, threads):
@@ -268,7 +305,7 @@ class Model:
 
         def become(result=None, legal=legal, floors=floors, seen=seen, released=released):
             thread = (self.advance(node, result), legal, floors, seen, released, status)
-            return threads[:i] + (thread,) + threads[i + 1:]
+            return threads[:i] + (thread,) + threads[i + 1 :]
 
         if kind == "ld":
             yield from self.perform_load(self.index[action[1]], memory, spec, owner, threads, i)
@@ -277,7 +314,7 @@ class Model:
             value = action[2]
             if self.weak:
                 value = ((value, None),) if self.private[loc] else memory[loc] + ((value, released),)
-            memory2 = memory[:loc] + (value,) + memory[loc + 1:]
+            memory2 = memory[:loc] + (value,) + memory[loc + 1 :]
             if not action[3]:
                 yield "", memory2, spec, owner, become()
                 return
@@ -314,28 +351,31 @@ class Model:
                 yield "", memory, spec, owner, become()
         elif kind == "end":
             ended = (None, None, self.zero, self.zero, None, "end")
-            yield "", memory, spec, owner, threads[:i] + (ended,) + threads[i + 1:]
+            yield "", memory, spec, owner, threads[:i] + (ended,) + threads[i + 1 :]
 
     def perform_load(self, loc, memory, spec, owner, threads, i):
         node, legal, floors, seen, released, status = threads[i]
         if not self.weak:
             thread = (self.advance(node, memory[loc]), legal, floors, seen, released, status)
-            yield memory[loc], memory, spec, owner, threads[:i] + (thread,) + threads[i + 1:]
+            yield memory[loc], memory, spec, owner, threads[:i] + (thread,) + threads[i + 1 :]
             return
         history = memory[loc]
         for age in range(floors[loc], len(history)):
             value, view = history[age]
-            floors2 = floors[:loc] + (max(age, floors[loc]),) + floors[loc + 1:]
+            floors2 = floors[:loc] + (max(age, floors[loc]),) + floors[loc + 1 :]
             seen2 = seen if view is None else tuple(map(max, seen, view))
             thread = (self.advance(node, value), legal, floors2, seen2, released, status)
             note = value if age == len(history) - 1 else "%r  (stale)" % (value,)
-            yield note, memory, spec, owner, threads[:i] + (thread,) + threads[i + 1:]
+            yield note, memory, spec, owner, threads[:i] + (thread,) + threads[i + 1 :]
 
     def widen(self, threads, spec):
         """The abstract store has changed: everybody who is reading now may answer the new values too."""
         return tuple(
             (t[0], (t[1][0], t[1][1] | {self.project(spec, t[1][0])})) + t[2:]
-            if t[1] is not None and isinstance(t[1][1], frozenset) else t for t in threads)
+            if t[1] is not None and isinstance(t[1][1], frozenset)
+            else t
+            for t in threads
+        )
 
     # ------------------------------------------------------------ counterexample
     def counterexample(self):

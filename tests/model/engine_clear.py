@@ -1,8 +1,9 @@
 """Clear: a transaction over all live slots without journal entries, then the derived data start again.
 
-Recovery needs no list: while the commit word is even the store is cleared exactly if no slot shows a record, and a
-store that had none is none the worse for a reset.
+Recovery needs no list: while the commit word is even the store is cleared exactly if no slot shows a record,
+and a store that had none is none the worse for a reset.
 """
+
 from .engine_txn import target_word
 from .steps import bump, bump_structure, fence, fill, load, republish, store
 from .words import burnt_word, cell_of, final_word, is_pending, is_spent, mark_word, seq_of, word
@@ -82,8 +83,8 @@ def recover_clear(cfg):
 def undo_clear(cfg, words):
     """Burn each slot that may have been sealed; if none shows a record, the reset is all that can be missing.
 
-    A killed recovery may have burnt it already: each goes on from the word it finds, always to a fresh one. A mark's
-    own final is one further, so two further is the first that was never sealed.
+    A killed recovery may have burnt it already: each goes on from the word it finds, always to a fresh one. A
+    mark's own final is one further, so two further is the first that was never sealed.
     """
     showing = yield from live_slots(cfg)
     for slot, w in words:

@@ -1,10 +1,11 @@
 """An operation on one slot (set, insert, delete) and its recovery from the intent.
 
-Planned by loads only; the intent is complete before `dirty` is set. Until the publish only three things change, each
-with its way back in the intent: the block at the head of the free list loses its link (it stays the head), the idle
-cell is filled (its word is burnt), an index entry is stored. The free list moves AFTER the publish, with absolute
-values, so recovery can store them again.
+Planned by loads only; the intent is complete before `dirty` is set. Until the publish only three things
+change, each with its way back in the intent: the block at the head of the free list loses its link (it stays
+the head), the idle cell is filled (its word is burnt), an index entry is stored. The free list moves AFTER
+the publish, with absolute values, so recovery can store them again.
 """
+
 from .steps import bump_structure, fence, fill, load, republish, store, write_record
 from .words import EMPTY, TOMB, burnt_word, cell_of, is_spent, make_record, next_word
 
@@ -12,7 +13,8 @@ FIELDS = ("word", "block", "index", "slots", "ver")
 
 
 class Plan:
-    """word (slot, before, target); block (taken, what follows it in the free list, old); index (place, before, after).
+    """word (slot, before, target); block (taken, what follows it in the free list, old); index (place,
+    before, after).
 
     For a delete no block is taken, and what follows the old block will be the head of today.
     """
@@ -24,7 +26,8 @@ class Plan:
 def find(cfg, key):
     """Under the lock: (slot or None, its place, first place to insert at); a place is ("x", table, number).
 
-    An entry whose slot shows no record is reserved by the transaction that is asking: neither a match nor a hole.
+    An entry whose slot shows no record is reserved by the transaction that is asking: neither a match nor a
+    hole.
     """
     hole, table = None, 0
     if cfg.get("descriptor"):
@@ -147,7 +150,9 @@ def op_set(cfg, key, value):
     if plan is None:
         return
     block, behind, old = plan.block
-    if cfg.get("early_pop"):  # (variant) the block leaves the free list before the publish, the intent is silent
+    if cfg.get(
+        "early_pop"
+    ):  # (variant) the block leaves the free list before the publish, the intent is silent
         plan.block = (None, behind, old)
     yield from declare(cfg, plan)
     if cfg.get("early_pop"):

@@ -1,11 +1,14 @@
 """A redo step: several words of derived data change as one, because recovery stores the whole list again.
 
-For words that readers do not trust on their own. The list holds absolute values, is complete before `kind` says so,
-and is never written while `kind` says so.
+For words that readers do not trust on their own. The list holds absolute values, is complete before `kind`
+says so, and is never written while `kind` says so.
 """
+
 from .engine_one import following
 from .steps import bump_structure, fence, load, store
-from .words import EMPTY, TOMB
+from .words import EMPTY, JUNK, TOMB
+
+FENCE = None  # an entry of the list
 
 
 def redo_step(cfg, stores, alone=False):
@@ -20,29 +23,29 @@ def redo_step(cfg, stores, alone=False):
     yield from store("kind", "REDO")
     if alone and not cfg.get("dirty_late"):
         yield from store("dirty", 1)
-    for loc, value in stores:
-        yield from store(loc, value)
-    yield from step_fence(cfg)
+    yield from apply(cfg, stores)
     if alone and cfg.get("dirty_late"):
         yield from store("dirty", 1)
     if not cfg.get("kind_stays"):
         yield from store("kind", "NONE")
 
 
-def step_fence(cfg):
-    """What a step took out of use may be used again at once, by stores that no fence precedes: a weakly ordered reader
-    must not see those before it can know of the step. (Needed where readers see a word of the list: a descriptor.)
-    """
-    if cfg.get("step_fence", True):
-        yield from fence(cfg)
+def apply(cfg, stores):
+    """A list may ask for a fence where the order of two stores matters to readers."""
+    for entry in stores:
+        if entry is FENCE:
+            yield from fence(cfg)
+        else:
+            yield from store(*entry)
 
 
 def recover_redo(cfg):
     count = yield from load(("redo", "n"))
+    stores = []
     for i in range(count):
-        loc, value = yield from load(("redo", i))
-        yield from store(loc, value)
-    yield from step_fence(cfg)
+        entry = yield from load(("redo", i))
+        stores.append(entry)
+    yield from apply(cfg, stores)
     yield from store("kind", "NONE")
 
 
@@ -52,13 +55,22 @@ def op_rebuild(cfg):
     entries = []
     for place in range(cfg["npos"]):
         entry = yield from load(("x", old, place))
-        if entry not in (EMPTY, TOMB):
+        if entry not in (EMPTY, TOMB, JUNK):
             entries.append(entry)
     for place in range(cfg["npos"]):
         yield from store(("x", 1 - old, place), entries[place] if place < len(entries) else EMPTY)
     yield from fence(cfg)
-    yield from redo_step(cfg, [("desc", 1 - old)], alone=True)
-    if cfg.get("rebuild_bump", True):
+    count = yield from load("struct")
+    announce = [FENCE, ("struct", count + 1), FENCE]
+    how = cfg.get("rebuild_bump", "between")
+    stores = [("desc", 1 - old)]  # PUBLISH the table
+    stores += announce if how == "between" else [] if how == "late, no fence" else [FENCE]
+    # The old table's block goes to the free list: its first bytes become a link under the eyes of slow
+    # readers.
+    stores += [(("x", old, 0), JUNK)]
+    yield from redo_step(cfg, stores, alone=True)
+    if how.startswith("late"):
+        yield from fence(cfg)
         yield from bump_structure()
 
 
@@ -71,5 +83,6 @@ def op_swap_free(cfg):
     if second is None:
         return
     third = yield from following(second)
-    yield from redo_step(cfg, [
-        (("r", first, 0), ("L", third)), (("r", second, 0), ("L", first)), ("free", second)], alone=True)
+    yield from redo_step(
+        cfg, [(("r", first, 0), ("L", third)), (("r", second, 0), ("L", first)), ("free", second)], alone=True
+    )

@@ -1,19 +1,20 @@
 """Retiring a slot whose sequence is nearly spent: its key moves to a new slot together with its new value.
 
-As built ("txn"): a transaction of two writes, old slot deleted and new slot inserted, where finish does not free a
-spent slot. The search says why (scenarios retire/*):
+As built ("txn"): a transaction of two writes, old slot deleted and new slot inserted, where finish does not
+free a spent slot. The search says why (scenarios retire/*):
 
-* New slot published first, then the old one retired: a client with the old slot cached, or whose probe meets the old
-  slot first, reads the old value after somebody has read the new one.
+* New slot published first, then the old one retired: a client with the old slot cached, or whose probe meets
+  the old slot first, reads the old value after somebody has read the new one.
 * Old slot deleted first: a miss in between.
-* New slot published at a LATER place of the probe chain, the store of RETIRED being the publish ("behind"): right for
-  readers that start while the old slot is live; but a probe that passed the old slot's place before the key was
-  inserted there meets the new slot too early. It holds only if a slot is never handed out near the end of its
-  sequence, and it needs a recovery of its own.
-* The transaction decides both slots with one store. If the new entry lies BEFORE the old one in the chain, a probe may
-  pass the new one before the commit and the old one after it; the confirming second probe repairs that unless the key
-  moves twice meanwhile. With the new entry behind the old one no probe can miss both.
+* New slot published at a LATER place of the probe chain, the store of RETIRED being the publish ("behind"):
+  right for readers that start while the old slot is live; but a probe that passed the old slot's place before
+  the key was inserted there meets the new slot too early. It holds only if a slot is never handed out near
+  the end of its sequence, and it needs a recovery of its own.
+* The transaction decides both slots with one store. If the new entry lies BEFORE the old one in the chain, a
+  probe may pass the new one before the commit and the old one after it; the confirming second probe repairs
+  that unless the key moves twice meanwhile. With the new entry behind the old one no probe can miss both.
 """
+
 from .engine_one import find, following
 from .engine_txn import begin, commit_entries, take
 from .steps import bump_structure, fence, fill, load, store, write_record
@@ -74,7 +75,9 @@ def retire_in_two(cfg, key, value):
     yield from fill(cfg, fresh, cell_of(target), target, block, record)
     yield from store(fresh_place, fresh)
     yield from fence(cfg)
-    yield from store(("w", fresh), target, None if cfg["retire"] == "insert first, retiring publishes" else changes)
+    yield from store(
+        ("w", fresh), target, None if cfg["retire"] == "insert first, retiring publishes" else changes
+    )
     yield from fence(cfg)
     yield from bump_structure()
     if cfg["retire"] != "delete first":

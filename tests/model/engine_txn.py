@@ -1,8 +1,11 @@
-"""A transaction through the index: a journal of reserved slots, one commit word, undo or finish in redo steps.
+"""A transaction through the index: a journal of reserved slots, one commit word, undo or finish in redo
+steps.
 
-Every step leaves `count` journal entries that recovery can finish (words final) or undo (words not), whichever the
-commit word says. Journal entry: (slot, word before, block, old block, place in the index, operation).
+Every step leaves `count` journal entries that recovery can finish (words final) or undo (words not),
+whichever the commit word says. Journal entry: (slot, word before, block, old block, place in the index,
+operation).
 """
+
 from .engine_one import ensure_table, find, following
 from .engine_redo import redo_step
 from .steps import bump_structure, fence, fill, load, republish, store, write_record
@@ -14,7 +17,8 @@ def target_word(w):
 
 
 def reserve(cfg, i, key, value):
-    """Take what write `i` needs and enter it in the journal, as one step; returns the entry, None if there is no room.
+    """Take what write `i` needs and enter it in the journal, as one step; returns the entry, None if there is
+    no room.
 
     An inserted slot's index entry is stored at once: the slot shows no record, readers go on past it.
     """

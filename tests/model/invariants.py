@@ -1,10 +1,11 @@
 """What must hold in every reachable state, whatever happens next.
 
-CRASH   if everybody died now, recovery gives exactly the abstract store: each block is free or used exactly once, the
-        free list is walkable, no slot is pending, the index finds each key.
-FROZEN  a read-only reader that runs alone on the unrepaired memory gets the abstract value in one attempt: nobody
-        waits for the dead.
+CRASH   if everybody died now, recovery gives exactly the abstract store: each block is free or used exactly
+        once, the free list is walkable, no slot is pending, the index finds each key.
+FROZEN  a read-only reader that runs alone on the unrepaired memory gets the abstract value in one attempt:
+        nobody waits for the dead.
 """
+
 from . import reader as readers
 from .recovery import recover
 from .words import RETIRED, TOMB, cell_of, is_pending, is_spent
@@ -41,12 +42,16 @@ def check_frozen(cfg, frozen, memory, expected):
             program = readers.reader(cfg, keys, (), cfg.get("tries", 1))
         action = run_alone(program, dict(memory))
         if action[0] != "ret" and not (action[0] == "become" and cfg.get("frozen_may_retry")):
-            raise Found("FROZEN: a reader alone on unrepaired memory gets no value for %s (%s)"
-                        % (",".join(keys), action[0]))
+            raise Found(
+                "FROZEN: a reader alone on unrepaired memory gets no value for %s (%s)"
+                % (",".join(keys), action[0])
+            )
         want = tuple(expected[key] for key in keys)
         if action[0] == "ret" and action[1] != want:
-            raise Found("FROZEN: reader alone on unrepaired memory reads %s=%r, the store says %r"
-                        % (",".join(keys), action[1], want))
+            raise Found(
+                "FROZEN: reader alone on unrepaired memory reads %s=%r, the store says %r"
+                % (",".join(keys), action[1], want)
+            )
 
 
 def live_records(cfg, memory):
@@ -91,15 +96,19 @@ def check_slots(cfg, memory, live):
     """As built: each slot is live, free or retired, and the index names exactly the live ones."""
     if memory["commit"] & 1 or memory["count"]:
         raise Found("CRASH: recovery left a transaction open")
-    retired = [slot for slot in range(cfg["nslots"])
-               if slot not in live and slot not in memory["slots"] and is_spent(cfg, memory["w", slot])]
+    retired = [
+        slot
+        for slot in range(cfg["nslots"])
+        if slot not in live and slot not in memory["slots"] and is_spent(cfg, memory["w", slot])
+    ]
     if sorted(list(live) + list(memory["slots"]) + retired) != list(range(cfg["nslots"])):
         raise Found("CRASH: slots lost or owned twice: live %r free %r" % (sorted(live), memory["slots"]))
     table = memory["desc"]
     entries = [memory["x", table, place] for place in range(cfg["npos"])] if table is not None else []
     if sorted(e for e in entries if isinstance(e, int)) != sorted(live):
-        raise Found("CRASH: the index names %r, live are %r"
-                    % ([e for e in entries if e != TOMB], sorted(live)))
+        raise Found(
+            "CRASH: the index names %r, live are %r" % ([e for e in entries if e != TOMB], sorted(live))
+        )
 
 
 def check_crash(cfg, memory, expected, repair=recover):

@@ -1,11 +1,12 @@
 """Lock-free readers: get (cached and not), get_many, the snapshot's first pass, a waiter.
 
-Every reader makes ONE attempt; a failed attempt is a "fallback" (retry, then lock). For safety that is complete: a
-retry is an attempt whose loads were delayed, with a legal set no smaller.
+Every reader makes ONE attempt; a failed attempt is a "fallback" (retry, then lock). For safety that is
+complete: a retry is an attempt whose loads were delayed, with a legal set no smaller.
 """
+
 from .recovery import recover
 from .steps import fence, load, load_record, store
-from .words import EMPTY, RETIRED, TOMB, cell_of, final_word, intact, is_pending, unmarked
+from .words import EMPTY, JUNK, RETIRED, TOMB, cell_of, final_word, intact, is_pending, unmarked
 
 RETRY = "retry"
 FAILED = (False, None, None, None)
@@ -68,7 +69,7 @@ def probe(cfg, key, table):
         entry = yield from load(("x", table, place))
         if entry == EMPTY:
             break
-        if entry == TOMB:
+        if entry in (TOMB, JUNK):
             continue
         ok, w, found, value = yield from read_slot(cfg, entry, None)
         if not ok:
@@ -137,10 +138,13 @@ def miss_guards(cfg):
     return guards
 
 
-def probe_once(cfg, key):
+def probe_once(cfg, key, fenced=False):
+    """A hit proves itself; a miss needs the guard words around it."""
     table = 0
     if cfg.get("descriptor"):
         table = yield from load("desc")
+        if fenced:  # a table's entries may be older than the descriptor that leads to it
+            yield from fence(cfg)
     result = yield from probe(cfg, key, table)
     return result
 
@@ -150,12 +154,18 @@ def lookup_twice(cfg, key):
     result = yield from probe_once(cfg, key)
     if result is not None:
         return result
-    descriptor = ("desc",) if cfg.get("descriptor") else ()
-    guards = descriptor + miss_guards(cfg)
+    guards = miss_guards(cfg)
     yield from fence(cfg)
+    if cfg.get("descriptor_first"):  # (variant)
+        table = yield from load("desc")
     before = yield from load_all(guards)
+    # The guards come first and are fenced off: a descriptor that is older than the structure word can come
+    # back, with its table written anew, before that word moves again.
     yield from fence(cfg)
-    result = yield from probe(cfg, key, before[0] if descriptor else 0)
+    if cfg.get("descriptor_first"):
+        result = yield from probe(cfg, key, table)
+    else:
+        result = yield from probe_once(cfg, key, True)
     if result is not None:
         return result
     yield from fence(cfg)
@@ -249,7 +259,7 @@ def get_many_indexed(cfg, keys):
     results = []
     for key in keys:
         # As built, one unconfirmed probe is enough here: the comparison at the end confirms a miss.
-        result = yield from (probe_once if cfg.get("engine") else lookup)(cfg, key)
+        result = yield from (probe_once(cfg, key, True) if cfg.get("engine") else lookup(cfg, key))
         if result is RETRY:
             yield ("fallback",)
             return
@@ -264,7 +274,7 @@ def get_many_indexed(cfg, keys):
     if same:
         missed = cfg.get("absent") == "struct" or any(slot is None for _, slot, _ in results)
         after = yield from load_all(always + (if_absent if missed else ()))
-        same = after == before[:len(after)]
+        same = after == before[: len(after)]
     if not same:
         yield ("fallback",)
         return

@@ -2,6 +2,7 @@
 
 Killable anywhere, idempotent. What is built today is in `engine`.
 """
+
 from .steps import bump_structure, fence, load, republish, store
 from .words import EMPTY, burnt_word, cell_of, final_word, is_pending, seq_of, word
 

@@ -3,7 +3,6 @@
 This file has the first generation of the protocol and the rejected designs; `scenarios_engine` what is built.
 """
 from . import reader as readers
-from . import successor
 from .checker import Model
 from .words import EMPTY, make_record, seal, word
 from .writer import writer
@@ -16,8 +15,8 @@ class Scenario:
 
 def base_memory(cfg, placed, nblocks):
     """placed: list of (slot, key, value). Slot i starts in block i."""
-    memory = {"dirty": 0, "commit": 0, "ver": 10, "intent": (), "journal": (), "struct": 0, "desc": 0, "ctr": 0,
-              "log": 0, "head": 0}
+    memory = {"dirty": 0, "commit": 0, "ver": 10, "intent": (), "journal": (), "struct": 0, "desc": 0, "ctr":
+              0, "log": 0, "head": 0}
     for slot in range(cfg["nslots"]):
         w = word(1, 0, 0)
         memory["w", slot] = w
@@ -69,8 +68,8 @@ def add(name, expect, cfg, placed, nblocks, threads, spec=None, slow=False, **kw
     TABLE.append(Scenario(name, expect, build, slow))
 
 
-# ---------------------------------------------------------------- overwrite, block reuse, cached re-read, kill
-def overwrite_scenarios():
+# ---------------------------------------------------------------- overwrite, block reuse, cached re-read,
+kill def overwrite_scenarios():
     threads = [ops(("set", "A", 1), ("set", "A", 2)), ops(("set", "B", 1)), gets("A", "A")]
 
     def sc(tag, expect, cfg, kills=1, **kw):
@@ -78,15 +77,14 @@ def overwrite_scenarios():
 
     sc("bound+recheck", "ok", {}, kills=2)
     sc("recheck, NO checksum", "ok", {"sum": "none"})
-    sc("bound checksum, no recheck", "ok", {"recheck": False})
-    sc("checksum in the cell over the record, no recheck", "FAIL", {"sum": "cell", "recheck": False})
-    sc("checksum in the block over the value only, no recheck", "FAIL", {"sum": "blk_val", "recheck": False})
-    sc("checksum in the block over key+version+value, no recheck", "FAIL", {"sum": "blk_rec", "recheck": False})
-    sc("checksum in the block over key+version+value, WITH recheck", "ok", {"sum": "blk_rec"})
-    sc("in-place overwrite of the live block", "FAIL", {"in_place": True})
-    sc("free (intrusive link) BEFORE publish", "FAIL", {"free_first": True})
-    sc("2-valued sequence (wrap)", "FAIL", {"wrap": 2, "sum": "none"})
-    sc("2-valued sequence (wrap), bound checksum", "FAIL", {"wrap": 2})
+    sc("bound checksum, no recheck", "ok", {"recheck": False}) sc("checksum in the cell over the record, no
+    recheck", "FAIL", {"sum": "cell", "recheck": False}) sc("checksum in the block over the value only, no
+    recheck", "FAIL", {"sum": "blk_val", "recheck": False}) sc("checksum in the block over key+version+value,
+    no recheck", "FAIL", {"sum": "blk_rec", "recheck": False}) sc("checksum in the block over
+    key+version+value, WITH recheck", "ok", {"sum": "blk_rec"}) sc("in-place overwrite of the live block",
+    "FAIL", {"in_place": True}) sc("free (intrusive link) BEFORE publish", "FAIL", {"free_first": True})
+    sc("2-valued sequence (wrap)", "FAIL", {"wrap": 2, "sum": "none"}) sc("2-valued sequence (wrap), bound
+    checksum", "FAIL", {"wrap": 2})
 
     def weak(tag, expect, cfg, kills=1, w=tuple(threads[:2]), reading=("A",), **kw):
         add("overwrite/weak " + tag, expect, cfg, A_AND_B, 3, list(w) + [gets(*reading)], weak=True, kills=kills,
@@ -103,8 +101,9 @@ def overwrite_scenarios():
     weak("same, not burnt, writer fences only", "FAIL", {"burn": False}, 1, two_writers)
     weak("NO checksum, recheck, fences in the writer only", "FAIL", {"sum": "none"})
     weak("checksum in the cell over the record only, recheck, no fences", "FAIL", dict(unfenced, sum="cell"))
-    weak("checksum in the block, key+version+value, recheck, no fences", "FAIL", dict(unfenced, sum="blk_rec"))
-    weak("checksum in the block, value only, recheck, no fences", "FAIL", dict(unfenced, sum="blk_val"))
+    weak("checksum in the block, key+version+value, recheck, no fences", "FAIL", dict(unfenced,
+    sum="blk_rec")) weak("checksum in the block, value only, recheck, no fences", "FAIL", dict(unfenced,
+    sum="blk_val"))
 
 
 # ---------------------------------------------------------------- delete, insert into the same slot, index
@@ -122,25 +121,27 @@ def index_scenarios():
         index("sc tombstones, rebuild into a fresh table, get %s x2, 1 kill" % key, "ok", fresh, (key, key))
     index("sc same, get B, 2 kills (recovery killed too)", "ok", fresh, ("B",), kills=2)
     index("sc same, get A then C", "ok", fresh, ("A", "C"))
-    index("sc slot sequence RESET on reuse", "FAIL", dict(fresh, reset_word=True), ("A", "A"), w=(delete_insert,))
-    index("sc index entry stored AFTER the slot publish", "FAIL", dict(fresh, index_last=True), ("C", "C"))
-    index("sc tombstone BEFORE the slot publish", "FAIL", dict(fresh, tomb_first=True), ("A",))
-    index("sc recovery rebuilds the index IN PLACE, counter bumped at its end", "FAIL", {"rebuild": "in_place"},
+    index("sc slot sequence RESET on reuse", "FAIL", dict(fresh, reset_word=True), ("A", "A"),
+    w=(delete_insert,)) index("sc index entry stored AFTER the slot publish", "FAIL", dict(fresh,
+    index_last=True), ("C", "C")) index("sc tombstone BEFORE the slot publish", "FAIL", dict(fresh,
+    tomb_first=True), ("A",)) index("sc recovery rebuilds the index IN PLACE, counter bumped at its end",
+    "FAIL", {"rebuild": "in_place"},
           ("B",), frozen=())
     three = (delete, set_b, ops(("set", "B", 2)))
-    index("sc 3 writers, table reused by the 2nd recovery, get B, 2 kills", "ok", fresh, ("B",), w=three, kills=2)
-    index("sc same, but a miss is not re-checked", "FAIL", dict(fresh, miss_check=False), ("B",), w=three, kills=2)
+    index("sc 3 writers, table reused by the 2nd recovery, get B, 2 kills", "ok", fresh, ("B",), w=three,
+    kills=2) index("sc same, but a miss is not re-checked", "FAIL", dict(fresh, miss_check=False), ("B",),
+    w=three, kills=2)
 
     def shift(tag, expect, cfg, **kw):
-        index(tag, expect, dict({"shift": True, "rebuild": "none"}, **cfg), ("B",), w=(delete,), kills=0, crash=False,
-              **kw)
+        index(tag, expect, dict({"shift": True, "rebuild": "none"}, **cfg), ("B",), w=(delete,), kills=0,
+              crash=False, **kw)
 
     shift("sc backward shift, no counter", "FAIL", {})
-    shift("sc backward shift, counter bumped before the move only", "FAIL", {"bump": "before"})
-    shift("sc backward shift, counter bumped after the move only", "FAIL", {"bump": "after"})
-    shift("sc backward shift, bumped BETWEEN new place and old place", "ok", {"bump": "between"})
-    shift("weak backward shift, bumped between, fences", "ok", {"bump": "between"}, weak=True)
-    shift("weak backward shift, bumped between, NO fences", "FAIL", {"bump": "between", "fence": False}, weak=True)
+    shift("sc backward shift, counter bumped before the move only", "FAIL", {"bump": "before"}) shift("sc
+    backward shift, counter bumped after the move only", "FAIL", {"bump": "after"}) shift("sc backward shift,
+    bumped BETWEEN new place and old place", "ok", {"bump": "between"}) shift("weak backward shift, bumped
+    between, fences", "ok", {"bump": "between"}, weak=True) shift("weak backward shift, bumped between, NO
+    fences", "FAIL", {"bump": "between", "fence": False}, weak=True)
 
     def weak(tag, expect, cfg, reading, **kw):
         index("weak " + tag, expect, cfg, reading, weak=True, **kw)
@@ -149,8 +150,9 @@ def index_scenarios():
     unfenced = dict(fresh, fence=False)
     weak("fresh table, fences, get B, 2 writers, 1 kill", "ok", fresh, ("B",), w=two)
     weak("same, hits unfenced, a miss confirmed by a fenced 2nd probe", "ok", second, ("B",), w=two)
-    weak("same, 2nd probe, get C (delete A, insert C into its slot)", "ok", second, ("C",), w=(delete_insert,))
-    weak("same, 2nd probe, get A x2 (slot reused by C, second get cached)", "ok", second, ("A", "A"),
+    weak("same, 2nd probe, get C (delete A, insert C into its slot)", "ok", second, ("C",),
+    w=(delete_insert,)) weak("same, 2nd probe, get A x2 (slot reused by C, second get cached)", "ok", second,
+    ("A", "A"),
          w=(delete_insert,), kills=0)
     weak("NO fences, no rebuild (no kill), get B", "ok", unfenced, ("B",), w=(delete_insert,), kills=0)
     weak("NO fences, rebuild after a kill, get B", "FAIL", unfenced, ("B",), w=two)
@@ -159,11 +161,11 @@ def index_scenarios():
     journal = {"recover": "journal"}
     for key in "ABC":
         index("sc journal recovery, get %s, 2 kills" % key, "ok", journal, (key,), kills=2)
-    index("sc journal recovery, 3 writers, get B, 2 kills", "ok", journal, ("B",), w=three, kills=2)
-    index("sc journal written after `dirty`", "FAIL", dict(journal, dirty_first=True), ("B",), w=three, kills=2)
-    unfenced = dict(journal, fence=False)
-    weak("journal recovery, no fences, get B, 2 writers, 1 kill", "ok", unfenced, ("B",), w=two)
-    weak("journal recovery, no fences, get C, 2 writers, 1 kill", "ok", dict(unfenced, nslots=3), ("C",),
+    index("sc journal recovery, 3 writers, get B, 2 kills", "ok", journal, ("B",), w=three, kills=2) index("sc
+    journal written after `dirty`", "FAIL", dict(journal, dirty_first=True), ("B",), w=three, kills=2)
+    unfenced = dict(journal, fence=False) weak("journal recovery, no fences, get B, 2 writers, 1 kill", "ok",
+    unfenced, ("B",), w=two) weak("journal recovery, no fences, get C, 2 writers, 1 kill", "ok",
+    dict(unfenced, nslots=3), ("C",),
          w=(ops(("set", "C", 7)), set_b), nblocks=4)
 
 
@@ -192,83 +194,5 @@ def absent_scenarios():
     watch("event body + intent before, head after publish; recovery finishes it", "ok", {"log": "intent"})
 
 
-# ---------------------------------------------------------------- two-key transaction over fixed slots
-TXN_1 = ops(("txn", (("A", 1), ("B", 1))))
-TXN_2 = ops(("txn", (("A", 2), ("B", None))))
-REPAIR = ops(("nop",))
-
-
-def txn_scenarios():
-    many = (readers.get_many, (("A", "B"), 1), False)
-
-    def txn(tag, expect, cfg, reading, w=(TXN_1, TXN_2), frozen=("A", "B"), **kw):
-        add("txn/" + tag, expect, dict({"txn": "pending"}, **cfg), A_AND_B, 4, list(w) + [reading],
-            frozen=list(frozen), **kw)
-
-    repaired = (TXN_1, REPAIR, ops(("set", "B", 9)))
-    txn("sc pending mark + commit word, gets A,B,A", "ok", {}, gets("A", "B", "A"))
-    txn("sc same, gets A,B; txn, repairer, set; 2 kills (recovery killed)", "ok", {}, gets("A", "B"), kills=2,
-        w=repaired)
-    txn("sc same, get_many; txn, repairer, set; 2 kills", "ok", {}, many, kills=2, w=repaired)
-    txn("sc same, get_many; two txns (one deletes), 1 kill", "ok", {}, many)
-    txn("sc get_many without the commit word in the double collect", "FAIL", {"many_commit": False}, many)
-    txn("sc get_many single collect", "FAIL", {"double": False, "many_commit": False}, many)
-    redo = {"txn": "redo"}
-    txn("sc intent + commit record, readers do not look at it (redo)", "FAIL", redo, gets("A", "B"))
-    txn("sc redo, the same, sequence of gets A,B judged on concurrent reads only", "FAIL", redo, gets("A", "B"),
-        frozen=(), w=(TXN_1,))
-    txn("sc redo, get_many double collect incl. commit word", "FAIL", redo, many, frozen=())
-    txn("sc no commit record: publish one after the other", "FAIL", {"txn": "plain"}, gets("A", "B"), frozen=())
-    txn("sc pending mark, readers ignore the commit word", "FAIL", {"commit_check": False}, gets("A", "B"))
-
-    def weak(tag, expect, cfg, reading, **kw):
-        txn("weak " + tag, expect, cfg, reading, weak=True, **kw)
-
-    weak("pending + commit, fences, gets A,B", "ok", {}, gets("A", "B"), w=(TXN_1,))
-    weak("pending + commit, fences, get_many", "ok", {}, many, w=(TXN_1,))
-    weak("pending + commit, fences, get A, two txns", "ok", {}, gets("A"))
-    weak("same, no fence between pending word and commit word", "FAIL", {"fence_before_commit": False}, gets("A"))
-    weak("same, recovery does not burn the aborted word", "FAIL", {"burn": False}, gets("A"))
-    weak("pending + commit, NO fences", "FAIL", {"fence": False}, gets("A", "B"), w=(TXN_1,))
-
-
-# ---------------------------------------------------------------- wake-ups, snapshot, successor file
-def other_scenarios():
-    def wait(tag, expect, cfg, kills):
-        threads = [ops(("setc", "A", 1)), (readers.waiter, ("A",), False)]
-        add("wait/" + tag, expect, cfg, A_AND_B, 3, threads, kills=kills, frozen=["A"])
-
-    wait("counter bumped before publish", "FAIL", {"counter": "before"}, 0)
-    wait("counter bumped after publish", "ok", {"counter": "after"}, 0)
-    wait("after publish, writer killed, nobody repairs", "FAIL", {"counter": "after"}, 1)
-    wait("after publish, writer killed, bounded tick re-checks the slot word", "ok",
-         {"counter": "after", "poll": True}, 1)
-
-    def snapshot(tag, expect, cfg, w, **kw):
-        threads = list(w) + [(readers.snapshot, (("A", "B"),), True)]
-        add("snapshot/" + tag, expect, dict({"txn": "pending"}, **cfg), A_AND_B, 4, threads, frozen=["A", "B"], **kw)
-
-    two_sets = (ops(("set", "A", 5), ("set", "B", 5)),)
-    snapshot("words compared and re-copied under the lock; sets, txn with delete", "ok", {},
-             (ops(("set", "A", 5)), TXN_2))
-    snapshot("same; txn, repairer, 2 kills", "ok", {}, (TXN_1, REPAIR), kills=2)
-    snapshot("re-copied, but without the lock", "FAIL", {"snap_lock": False}, two_sets, kills=0)
-    snapshot("under the lock, no re-copy", "FAIL", {"snap_recopy": False}, two_sets, kills=0)
-    snapshot("weak; words compared and re-copied under the lock", "ok", {}, (TXN_1,), weak=True)
-
-    def hand_over(tag, expect, cfg, **kw):
-        memory = {"moved": 0, "w0": (1, 0), "w1": (0, None), "dirty": 0}
-        threads = [(successor.move_to_successor, (), True), (successor.successor_writer, ((1, 2),), True),
-                   (successor.successor_writer, ((3,),), True), (successor.successor_reader, (3, None), False)]
-        TABLE.append(Scenario("successor/" + tag, expect, lambda **more: Model(
-            cfg, memory, {"A": 0}, threads, crash=False, **dict(kw, **more))))
-
-    hand_over("old words never retired", "FAIL", {"retire": "never"}, kills=0)
-    hand_over("retired after the switch; killed between; next writer does not finish", "FAIL", {"retire": "after"})
-    finished = {"retire": "after", "finish": True}
-    hand_over("retired after the switch; next writer finishes it first; 2 kills", "ok", finished, kills=2)
-    hand_over("weak; same", "ok", finished, weak=True)
-
-
-for family in (overwrite_scenarios, index_scenarios, absent_scenarios, txn_scenarios, other_scenarios):
+for family in (overwrite_scenarios, index_scenarios, absent_scenarios):
     family()

@@ -1,13 +1,14 @@
 """What programs are made of.
 
-A program is a generator that yields actions and is deterministic in the values that its loads returned. Actions:
-("ld", loc), ("st", loc, value, publishes), ("fence",), ("lock",), ("unlock",), ("inv", keys) and ("ret", values) around
-a read, ("fallback",) when an attempt gives up, ("now",), ("base", key, loc), ("sleep", ...) and
-("become", program, args), which starts a fresh trace so that loops and operation boundaries merge.
+A program is a generator that yields actions and is deterministic in the values that its loads returned.
+Actions: ("ld", loc), ("st", loc, value, publishes), ("fence",), ("lock",), ("unlock",), ("inv", keys) and
+("ret", values) around a read, ("fallback",) when an attempt gives up, ("now",), ("base", key, loc), ("sleep",
+...) and ("become", program, args), which starts a fresh trace so that loops and operation boundaries merge.
 
-Locations: ("w", slot) word, ("o", slot, cell) block of a cell, ("t", slot, cell) its seal, ("r", block, half) record,
-("x", table, place) index, and named words of the header.
+Locations: ("w", slot) word, ("o", slot, cell) block of a cell, ("t", slot, cell) its seal, ("r", block, half)
+record, ("x", table, place) index, and named words of the header.
 """
+
 from .words import EMPTY, TOMB, cell_of, seal
 
 

@@ -1,7 +1,9 @@
 """A rejected design: growing by moving to a successor file, while clients hold cached words of the old one.
 
-Kept because it shows what the one-load hot path asks of whoever gives up a region. The word carries the value here.
+Kept because it shows what the one-load hot path asks of whoever gives up a region. The word carries the value
+here.
 """
+
 from .steps import fence, load, store, under_lock
 
 

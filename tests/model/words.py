@@ -1,10 +1,12 @@
 """The publishing word of a slot, and the checksum that binds a record to it.
 
-word = seq << 2 | pending << 1 | cell. The model's checksum is perfect: the sealed content itself. `cfg["sum"]` selects
-what it covers; "bound" (slot, word, record) is the protocol, the others are variants that show why.
+word = seq << 2 | pending << 1 | cell. The model's checksum is perfect: the sealed content itself.
+`cfg["sum"]` selects what it covers; "bound" (slot, word, record) is the protocol, the others are variants
+that show why.
 """
 
 EMPTY, TOMB = "-", "x"  # index entries: never used, used once
+JUNK = "j"  # what a probe meets in a block that is no table any more; bounds checks make it nobody's entry
 RETIRED = "FF"  # the word of a slot that will never be used again
 
 

@@ -2,6 +2,7 @@
 
 `cfg` selects the variant; what is built today is in `engine`.
 """
+
 from . import steps
 from .recovery import recover
 from .steps import (
