@@ -54,7 +54,8 @@ VALUE_TABLES = [t for t in TABLES.values() if t.rows[0].keys() >= {"name", "valu
 
 
 def public_constants(module, types):
-    return {name: value for name, value in vars(module).items() if name.isupper() and isinstance(value, types)}
+    found = {name: value for name, value in vars(module).items() if name.isupper() and isinstance(value, types)}
+    return {name: value for name, value in found.items() if type(value) is not bool}  # TYPE_CHECKING
 
 
 # --- the document's numbers are the code's ---------------------------------------------------------------

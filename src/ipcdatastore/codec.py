@@ -159,11 +159,7 @@ _DECODERS: Dict[int, Callable[[bytes], Any]] = {
 }
 
 
-def _pickle_dumps(value: Any) -> bytes:
-    return pickle_dumps(value, PICKLE_PROTOCOL)
-
-
-def _json_dumps(value: Any) -> bytes:
+def _json_dumps(value: Any, protocol: int) -> bytes:  # noqa: ARG001 - pickle's signature
     import json  # not everybody's
 
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=True).encode("utf-8", "surrogatepass")
@@ -175,14 +171,14 @@ def _json_loads(data: bytes) -> Any:
     return json.loads(bytes(data).decode("utf-8", "surrogatepass"))
 
 
-def _raw_dumps(value: Any) -> bytes:
+def _raw_dumps(value: Any, protocol: int) -> bytes:  # noqa: ARG001 - pickle's signature
     if type(value) in (bytearray, memoryview):
         return bytes(value)
     raise TypeError(f"a raw store holds str, bytes, int, float, bool and None, not {type(value).__name__}")
 
 
-_SERIALIZERS: Dict[str, Tuple[Callable[[Any], bytes], Callable[[Any], Any]]] = {
-    "pickle": (_pickle_dumps, pickle_loads),
+_SERIALIZERS: Dict[str, Tuple[Callable[[Any, int], bytes], Callable[[Any], Any]]] = {
+    "pickle": (pickle_dumps, pickle_loads),
     "json": (_json_dumps, _json_loads),
     "raw": (_raw_dumps, bytes),
 }
@@ -203,7 +199,7 @@ class Codec:
         if encoder is not None:
             return encoder(value)
         try:
-            return SERIALIZED, self.dumps(value)
+            return SERIALIZED, self.dumps(value, PICKLE_PROTOCOL)
         except Exception as error:
             raise EncodeError(
                 f"the value of key {_shorten(key)}, a {type(value).__module__}.{type(value).__qualname__}, "

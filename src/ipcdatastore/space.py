@@ -14,7 +14,6 @@ from . import heap, index
 from .errors import StoreFullError
 from .heap import Block, Plan
 from .layout import (
-    CLASSES,
     DESCRIPTORS,
     EVICT,
     EXPIRING,
@@ -35,7 +34,6 @@ from .layout import (
     TOP,
     UNIT,
     WORD_CELL,
-    size_class,
 )
 from .platform import now_ns
 
@@ -71,8 +69,6 @@ class Space:
         fits = words[TOP] + units <= self.writer.region.units
         if fits and words[FREE_UNITS] < units and not self._is_sweep_worth():
             return False
-        if units << 2 >= 1 << 32 or size_class(units)[0] >= CLASSES:
-            raise self._full(units)
         self._until_planned(units, lambda plan: self._plan_record(plan, units), inserting)
         return True
 
@@ -131,7 +127,7 @@ class Space:
                 if relief():
                     break
             else:
-                raise self._full(units)
+                raise self.full(units)
 
     def _is_sweep_worth(self) -> bool:
         words = self.writer.region.words
@@ -231,7 +227,8 @@ class Space:
             return False
         return any(self._sweep(self._all_blocks(), units, evict=True, force=force) for force in (False, False, True))
 
-    def _full(self, units: int) -> StoreFullError:
+    def full(self, units: int) -> StoreFullError:
+        """The error for so many units that there is no room for."""
         region = self.writer.region
         limit = int(region.longs[MAX_SIZE_LONG])
         free = int(region.words[FREE_UNITS]) * UNIT

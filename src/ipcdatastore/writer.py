@@ -18,6 +18,7 @@ is the same as a death. ``finally`` frees the lock and never clears the mark.
 from __future__ import annotations
 
 import os
+import struct
 import time
 from zlib import crc32
 
@@ -25,15 +26,17 @@ from . import heap, index, intent, recovery
 from .coordinator import Coordinator
 from .errors import LockLostError, ReadOnlyError, RegionDamagedError, RegionNotFoundError
 from .heap import Plan
+from .intent import PAYLOAD_AT
 from .layout import (
     CHANGE,
+    CLASSES,
     COUNT,
     DIRTY,
     EMPTY,
     EVICT,
     EXPIRING,
-    FREE_UNITS,
     HEADS,
+    INTENT,
     KIND,
     KIND_NONE,
     KIND_SLOT,
@@ -47,10 +50,8 @@ from .layout import (
     SEQ_RETIRE,
     SEQ_SHIFT,
     SLOT_CELL,
-    SLOT_FREE,
     SLOT_HASH,
-    SLOT_TOP,
-    SLOT_WORDS,
+    SLOT_USED,
     STATE,
     STATE_LIVE,
     STRUCTURE,
@@ -59,7 +60,6 @@ from .layout import (
     UNIT,
     VERSION_LONG,
     WORD_CELL,
-    list_class,
     record_units,
     size_class,
 )
@@ -69,11 +69,19 @@ from .space import Space
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Optional, Sequence, Set, Tuple
+    from typing import List, Optional, Sequence, Set, Tuple
 
 ORPHAN_CHECK_NS = 100_000_000
 ANY = -1  # no condition on the version
 RETIRE = -1  # `put` did nothing: the slot is used up, and the key must move to another
+
+
+PACK_REPLACE = struct.Struct("=23I").pack
+PACK_REPLACE_SIZE = 92
+
+
+def _flat(plan: Plan) -> List[int]:
+    return [number for pair in plan.items() for number in pair]
 
 
 class Writer:
@@ -151,7 +159,7 @@ class Writer:
             self.region.words[DIRTY] = 0
 
     # --- set -----------------------------------------------------------------------------------------
-    def put(  # noqa: PLR0912, PLR0915 - one plan, told in one piece; calls would cost a tenth of it
+    def put(  # noqa: PLR0912, PLR0915 - the steady state in one piece: calls would cost a third of it
         self,
         key: bytes,
         hashed: int,
@@ -165,6 +173,9 @@ class Writer:
 
         ``(RETIRE, 0)`` about once in a thousand million writes of one key: nothing was done, and the caller
         moves the key to another slot.
+
+        The steady state is told here in one piece: a record is replaced by one of the same size class, and
+        its block takes the new one's place in the free list. Everything else is :meth:`_put_locked`.
         """
         region = self.region
         if not region.writable:
@@ -175,92 +186,134 @@ class Writer:
         number = units
         if units > 64:
             number, units = size_class(units)
-        head = HEADS + number
+            if number >= CLASSES:
+                raise self.space.full(units)
         coordinator = self.coordinator
         coordinator.acquire()
         try:
-            now = time.time_ns()
-            self.enter_locked(now)
-            roomy = False
-            while True:
-                # Plan, by loads only.
+            self.now = now = time.time_ns()
+            words = region.words
+            if (
+                words[DIRTY]
+                or words[STATE] != STATE_LIVE
+                or words[LENGTH] * PAGE_UNITS != region.units
+                or now > self._orphan_check
+            ):
+                self.enter_locked(now)
                 words = region.words
-                data = region.data
-                slot, word, old, old_size, entry = index.find(words, data, key, hashed)
-                if expect != ANY:
-                    found = self.version_at(old)
-                    if found != expect:
-                        return 0, found
-                block = words[head] if number < 256 else 0
-                if block and words[4 * block] == units << 2 | TAG_FREE:
-                    following = words[4 * block + 1]
-                    undo = [4 * block, units << 2 | TAG_FREE, 4 * block + 1, following, 4 * block + 2, 0]
-                    if not old:
-                        redo = [head, following, FREE_UNITS, words[FREE_UNITS] - units]
-                        if following:
-                            redo += (4 * following + 2, 0)
-                else:
-                    block = words[TOP]
-                    if not roomy or block + units > region.units:
-                        roomy = True
-                        if self.space.for_record_locked(units, inserting=not old):
-                            continue
-                    following = 0
-                    undo = []
-                    redo = [TOP, block + units]
-                if old:
-                    if word >> SEQ_SHIFT >= SEQ_RETIRE:
-                        return RETIRE, 0
-                    old_units = (old_size + 15) >> 4
-                    old_number = old_units
-                    if old_units > 64:
-                        old_units = record_units(old_size)
-                        old_number = list_class(old_units)
-                    at = 4 * old
-                    if old_number == number and undo:
-                        # The old block takes the new one's place in the list.
-                        redo = [head, old, at, old_units << 2 | TAG_FREE, at + 1, following, at + 2, 0]
-                        if following:
-                            redo += (4 * following + 2, old)
-                    else:
-                        plan = Plan(words)
-                        if undo:
-                            heap.unlink(plan, block)
-                        else:
-                            plan[TOP] = block + units
-                        heap.push(plan, old, old_units)
-                        redo = [item for pair in plan.items() for item in pair]
-                    # Look into the old record only where some record has an expiry.
-                    had_expiry = words[EXPIRING] > 0 and RECORD.unpack_from(data, old * UNIT)[7] != 0
-                else:
-                    if self.space.for_insert_locked(hashed, entry):
-                        continue
-                    slot = words[SLOT_FREE]
-                    if slot:
-                        redo += (SLOT_FREE, words[slot + SLOT_HASH])
-                    else:
-                        slot = words[SLOT_TOP]
-                        redo += (SLOT_TOP, slot + SLOT_WORDS)
-                    word = words[slot]
-                    before = words[entry]
-                    undo += (slot + SLOT_HASH, words[slot + SLOT_HASH], entry, before)
-                    if before == EMPTY:
-                        used = index.used_address(words, hashed)
-                        undo += (used, words[used])
-                        redo += (used, words[used] + 1)
-                    redo += (COUNT, words[COUNT] + 1, STRUCTURE, words[STRUCTURE] + 1 & 0xFFFFFFFF)
-                    had_expiry = False
-                break
-            if had_expiry != (expires != 0):
-                redo += (EXPIRING, words[EXPIRING] + (1 if expires else -1))
-            version = region.longs[VERSION_LONG] + 1
-            record = RECORD.pack(slot, key_length, kind, flags, value_length, version, now, expires) + key + value
+            data = region.data
+            slot, word, old, old_size, _ = index.find(words, data, key, hashed)
+            if expect != ANY:
+                found = self.version_at(old)
+                if found != expect:
+                    return 0, found
+            if word >> SEQ_SHIFT >= SEQ_RETIRE:
+                return RETIRE, 0
+            old_units = (old_size + 15) >> 4
+            if old_units > 64:
+                old_units = record_units(old_size)
+            block = words[HEADS + number]
+            tag = units << 2 | TAG_FREE
+            same = old_units == units and block and words[4 * block] == tag
+            # The old record's own expiry matters only where some record has one.
+            if not same or (
+                (expires or words[EXPIRING]) and (expires != 0) != (RECORD.unpack_from(data, old * UNIT)[7] != 0)
+            ):
+                return self._put_locked(key, hashed, kind, flags, value, expires, units), 0
 
-            aside = () if old else (slot + SLOT_HASH, hashed, entry, slot)
-            self._publish_locked(slot, word, block, record, version, undo, redo, aside)
+            target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
+            version = region.longs[VERSION_LONG] + 1
+            head = HEADS + number
+            new, at = 4 * block, 4 * old
+            following = words[new + 1]
+            neighbour, behind = (4 * following + 2, old) if following else (at + 2, 0)
+            # fmt: off
+            payload = PACK_REPLACE(
+                slot, word, target, version & 0xFFFFFFFF, version >> 32, 3, 5,
+                new, tag, new + 1, following, new + 2, 0,
+                head, old, at, tag, at + 1, following, at + 2, 0, neighbour, behind,
+            )
+            # fmt: on
+            data[PAYLOAD_AT : PAYLOAD_AT + PACK_REPLACE_SIZE] = payload
+            words[INTENT] = crc32(payload)
+            words[KIND] = KIND_SLOT
+            words[DIRTY] = self.nonce
+
+            region.longs[VERSION_LONG] = version
+            record = RECORD.pack(slot, key_length, kind, flags, value_length, version, now, expires) + key + value
+            data[4 * new : 4 * new + size] = record
+            cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
+            words[cell] = block
+            words[cell + 1] = crc32(record, target)
+            words[slot + SLOT_USED] = 1
+
+            if NEEDS_FENCE:
+                fence()
+            words[slot] = target  # PUBLISH: readers see the new record from here on
+            if NEEDS_FENCE:
+                fence()
+
+            words[head] = old
+            words[at] = tag
+            words[at + 1] = following
+            words[at + 2] = 0
+            words[neighbour] = behind
+            if words[DIRTY] != self.nonce:
+                raise self.lock_lost()
+            words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
+            words[DIRTY] = 0
             return version, 0
         finally:
             coordinator.release()
+
+    def _put_locked(
+        self, key: bytes, hashed: int, kind: int, flags: int, value: bytes, expires: int, units: int
+    ) -> int:
+        """Any set, with room made and derived words planned as it takes. The version."""
+        region = self.region
+        roomy = False
+        while True:
+            words, data = region.words, region.data
+            slot, word, old, old_size, entry = index.find(words, data, key, hashed)
+            plan = Plan(words)
+            block = words[HEADS + size_class(units)[0]]
+            undo: List[int] = []
+            if block and words[4 * block] == units << 2 | TAG_FREE:
+                heap.unlink(plan, block)
+                undo += (4 * block, units << 2 | TAG_FREE, 4 * block + 1, words[4 * block + 1], 4 * block + 2, 0)
+            else:
+                block = words[TOP]
+                if not roomy or block + units > region.units:
+                    roomy = True
+                    if self.space.for_record_locked(units, inserting=not old):
+                        continue
+                plan[TOP] = block + units
+            if not old and self.space.for_insert_locked(hashed, entry):
+                continue
+            break
+        had_expiry = False
+        aside: Tuple[int, ...] = ()
+        if old:
+            aside = (slot + SLOT_USED, 1)
+            heap.push(plan, old, record_units(old_size))
+            had_expiry = RECORD.unpack_from(data, old * UNIT)[7] != 0
+        else:
+            slot = index.take_slot(plan)
+            word = words[slot]
+            undo += (slot + SLOT_HASH, words[slot + SLOT_HASH], entry, words[entry])
+            if words[entry] == EMPTY:
+                used = index.used_address(words, hashed)
+                undo += (used, words[used])
+                plan[used] = words[used] + 1
+            plan[COUNT] = words[COUNT] + 1
+            plan[STRUCTURE] = words[STRUCTURE] + 1 & 0xFFFFFFFF
+            aside = (slot + SLOT_USED, 1, slot + SLOT_HASH, hashed, entry, slot)
+        if had_expiry != (expires != 0):
+            plan[EXPIRING] = words[EXPIRING] + (1 if expires else -1)
+        version = int(region.longs[VERSION_LONG] + 1)
+        header = RECORD.pack(slot, len(key), kind, flags, len(value), version, self.now, expires)
+        self._publish_locked(slot, word, block, header + key + value, version, undo, _flat(plan), aside)
+        return version
 
     def _publish_locked(
         self,
@@ -364,8 +417,7 @@ class Writer:
         if expires:
             plan[EXPIRING] = words[EXPIRING] - 1
         version = region.longs[VERSION_LONG] + 1
-        redo = [item for pair in plan.items() for item in pair]
-        self._publish_locked(slot, word, 0, b"", version, (), redo, inside=self.inside)
+        self._publish_locked(slot, word, 0, b"", version, (), _flat(plan), inside=self.inside)
         return int(version)
 
     def republish_locked(self, slot: int) -> None:

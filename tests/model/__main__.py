@@ -1,4 +1,4 @@
-"""``python -m tests.model [-t] [NAME...]``: search the scenarios whose name contains a NAME, print the table."""
+"""``python -m tests.model [-t] [NAME...]``: search scenarios by part of their name, print the table."""
 
 import sys
 import time

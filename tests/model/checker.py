@@ -34,24 +34,7 @@ from .invariants import Found, check_crash, check_frozen
 from .recovery import recover
 
 # What only lock holders load.
-PRIVATE = frozenset(
-    [
-        "dirty",
-        "ver",
-        "intent",
-        "journal",
-        "free",
-        "log",
-        "head",
-        "kind",
-        "slots",
-        "count",
-        "seq_spent",
-        "plan",
-        "redo",
-        "undo_log",
-    ]
-)
+PRIVATE = {"dirty", "ver", "intent", "journal", "free", "log", "head", "kind", "slots", "count", "redo"}
 
 
 class Model:
@@ -78,10 +61,11 @@ class Model:
     ):
         self.cfg, self.weak, self.kills, self.limit = cfg, weak, kills, limit
         self.frozen, self.crash, self.reduce, self.repair = frozen, crash, reduce, repair
-        self.locs = sorted(init, key=repr)
+        # Public locations first: only they have a history and a part in what threads know.
+        self.locs = sorted(init, key=lambda loc: (self.is_private(loc), repr(loc)))
         self.index = {loc: i for i, loc in enumerate(self.locs)}
-        names = [loc if isinstance(loc, str) else loc[0] for loc in self.locs]
-        self.private = [reduce and name in PRIVATE for name in names]
+        self.private = [self.is_private(loc) for loc in self.locs]
+        self.public = self.private.count(False)
         self.keys = tuple(sorted(spec))
         self.spec = tuple(spec[key] for key in self.keys)
         self.init = tuple(((init[loc], None),) if weak else init[loc] for loc in self.locs)
@@ -91,6 +75,9 @@ class Model:
         self.thread_states, self.thread_ids = [], {}
         self.roots, self.next_node, self.actions, self.origin, self.free_runner = {}, {}, [], [], []
         self.checked, self.returns, self.fallbacks, self.performing = set(), 0, 0, None
+
+    def is_private(self, loc):
+        return self.reduce and (loc if isinstance(loc, str) else loc[0]) in PRIVATE
 
     # ------------------------------------------------------------ programs
     def root(self, program, args):
@@ -142,7 +129,7 @@ class Model:
         return memory[i][-1][0] if self.weak else memory[i]
 
     def tops(self, memory):
-        return tuple(len(history) - 1 for history in memory) if self.weak else ()
+        return tuple(len(history) - 1 for history in memory[: self.public]) if self.weak else ()
 
     def project(self, spec, keys):
         return tuple(spec[self.keys.index(key)] for key in keys)
@@ -200,14 +187,22 @@ class Model:
         if not any(low):
             return memory, threads
 
-        def lower(view):
-            return None if view is None else tuple(max(0, x - y) for x, y in zip(view, low))
+        lowered = {None: None}
 
-        memory = tuple(
-            tuple((value, lower(view)) for value, view in history[cut:]) for history, cut in zip(memory, low)
+        def lower(view):
+            if view not in lowered:
+                lowered[view] = tuple([x - y if x > y else 0 for x, y in zip(view, low)])
+            return lowered[view]
+
+        def lower_entry(value, view):
+            view = lower(view)
+            return value, view if view and any(view) else None  # to know nothing is to carry nothing
+
+        kept = tuple(
+            tuple([lower_entry(*entry) for entry in history[cut:]]) for history, cut in zip(memory, low)
         )
         threads = tuple((t[0], t[1], lower(t[2]), lower(t[3]), lower(t[4]), t[5]) for t in threads)
-        return memory, threads
+        return kept + memory[self.public :], threads
 
     # ------------------------------------------------------------ search
     def run(self):
@@ -224,7 +219,7 @@ class Model:
         return result, len(self.parents), time.time() - started, why
 
     def search(self):
-        self.zero = (0,) * len(self.locs) if self.weak else ()
+        self.zero = (0,) * self.public if self.weak else ()
         threads = tuple(
             (self.root(program, args), None, self.zero, self.zero, None, "run")
             for program, args, _ in self.threads
@@ -313,7 +308,8 @@ class Model:
             loc = self.index[action[1]]
             value = action[2]
             if self.weak:
-                value = ((value, None),) if self.private[loc] else memory[loc] + ((value, released),)
+                carried = released if released and any(released) else None
+                value = ((value, None),) if self.private[loc] else memory[loc] + ((value, carried),)
             memory2 = memory[:loc] + (value,) + memory[loc + 1 :]
             if not action[3]:
                 yield "", memory2, spec, owner, become()

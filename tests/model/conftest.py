@@ -1,14 +1,15 @@
-"""``--model=quick`` (default) searches the quick scenarios, ``--model=all`` the long ones too (minutes,
-gigabytes).
+"""``--model=quick`` (default) searches the quick scenarios, ``--model=all`` the long ones too.
 
 The option exists when this directory is named on the command line: ``pytest tests/model --model=all``.
 """
+
 import pytest
 
 
 def pytest_addoption(parser):
-    parser.addoption("--model", choices=("quick", "all"), default="quick", help="which model scenarios are
-    searched")
+    parser.addoption(
+        "--model", choices=("quick", "all"), default="quick", help="which model scenarios are searched"
+    )
 
 
 def pytest_collection_modifyitems(config, items):

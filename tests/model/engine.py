@@ -7,7 +7,7 @@ stores, `engine_redo`), CLEAR (`engine_clear`), or NONE: an open transaction who
 
 from .engine_clear import op_clear, recover_clear
 from .engine_one import op_delete, op_set, recover_one
-from .engine_redo import op_rebuild, op_swap_free, recover_redo
+from .engine_redo import op_rebuild, op_remake, op_swap_free, recover_redo, remake
 from .engine_retire import op_retire
 from .engine_txn import op_txn, recover_txn
 from .steps import bump, bump_structure, fence, load, store, under_lock
@@ -17,6 +17,7 @@ OPERATIONS = {
     "del": op_delete,
     "swap": op_swap_free,
     "rebuild": op_rebuild,
+    "remake": op_remake,
     "txn": op_txn,
     "clear": op_clear,
     "retire": op_retire,
@@ -30,6 +31,8 @@ def recover(cfg):
         yield from bump_structure()
     if kind == "ONE":
         yield from recover_one(cfg)
+    elif kind == "REMAKE":
+        yield from remake(cfg)
     elif kind == "CLEAR":
         yield from recover_clear(cfg)
     else:

@@ -55,7 +55,7 @@ def following(block):
 
 
 def ensure_table(cfg):
-    """After a clear there is no index table: make an empty one (in the model in the same memory, the worst case)."""
+    """After a clear there is no index table: make an empty one (in the same memory: the worst case)."""
     if not cfg.get("descriptor"):
         return
     table = yield from load("desc")
@@ -179,7 +179,7 @@ def recover_one(cfg):
         value = yield from load(("intent", field))
         values.append(value)
     plan = Plan(*values)
-    slot, before, target = plan.word
+    slot, _, target = plan.word
     now = yield from load(("w", slot))
     if now == target:
         yield from after_publish(plan)

@@ -49,8 +49,8 @@ def recover_redo(cfg):
     yield from store("kind", "NONE")
 
 
-def op_rebuild(cfg):
-    """A new index table without tombstones. The next rebuild uses the old one's memory: the worst case."""
+def write_fresh_table(cfg):
+    """Into the memory that is not in use; returns (old table, new table)."""
     old = yield from load("desc")
     entries = []
     for place in range(cfg["npos"]):
@@ -60,11 +60,18 @@ def op_rebuild(cfg):
     for place in range(cfg["npos"]):
         yield from store(("x", 1 - old, place), entries[place] if place < len(entries) else EMPTY)
     yield from fence(cfg)
+    return old, 1 - old
+
+
+def op_rebuild(cfg):
+    """A new index table without tombstones. The next rebuild uses the old one's memory: the worst case."""
+    old, new = yield from write_fresh_table(cfg)
     count = yield from load("struct")
-    announce = [FENCE, ("struct", count + 1), FENCE]
+    announce = [FENCE, ("struct", count + 1)]
     how = cfg.get("rebuild_bump", "between")
-    stores = [("desc", 1 - old)]  # PUBLISH the table
-    stores += announce if how == "between" else [] if how == "late, no fence" else [FENCE]
+    announce += [FENCE] if how == "between" else []
+    stores = [("desc", new)]  # PUBLISH the table
+    stores += announce if how in ("between", "in the list") else [] if how == "late, no fence" else [FENCE]
     # The old table's block goes to the free list: its first bytes become a link under the eyes of slow
     # readers.
     stores += [(("x", old, 0), JUNK)]
@@ -72,6 +79,26 @@ def op_rebuild(cfg):
     if how.startswith("late"):
         yield from fence(cfg)
         yield from bump_structure()
+
+
+def op_remake(cfg):
+    """Everything derived made anew, and again from the start by recovery: no list, the words are truth."""
+    yield from store("kind", "REMAKE")
+    yield from store("dirty", 1)
+    yield from remake(cfg)
+
+
+def remake(cfg):
+    # A dead holder may have left a table whose memory we write now: readers that are in it must be told first.
+    if cfg.get("remake_bump", "both") == "both":
+        yield from fence(cfg)
+        yield from bump_structure()
+        yield from fence(cfg)
+    _, new = yield from write_fresh_table(cfg)
+    yield from store("desc", new)  # PUBLISH the table
+    yield from fence(cfg)
+    yield from bump_structure()
+    yield from store("kind", "NONE")
 
 
 def op_swap_free(cfg):

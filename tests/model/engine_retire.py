@@ -27,9 +27,8 @@ def op_retire(cfg, key, value):
 
 def new_place(cfg, place, hole):
     """Where the new entry goes: behind the old one, or (variant) at the first free place of the chain."""
-    if cfg.get("new_entry", "behind") != "behind":
-        if hole is not None:
-            return hole
+    if cfg.get("new_entry", "behind") != "behind" and hole is not None:
+        return hole
     for behind in [place[:2] + (i,) for i in range(place[2] + 1, cfg["npos"])]:
         entry = yield from load(behind)
         if entry in (EMPTY, TOMB):

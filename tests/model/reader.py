@@ -13,7 +13,7 @@ FAILED = (False, None, None, None)
 
 
 def settle_pending(cfg, w):
-    """(cell to read, word that it must be sealed for) of a marked slot: the commit word decides, nobody waits."""
+    """(cell to read, word it must be sealed for) of a marked slot: the commit word decides, nobody waits."""
     if cfg.get("commit_check", True):
         # Without the first fence a mark of transaction 2 is judged with the odd commit word of transaction 1.
         if cfg.get("fence_before_commit", True):
@@ -135,6 +135,8 @@ def miss_guards(cfg):
     guards = ("struct",) if cfg.get("miss_check", True) else ()
     if cfg.get("miss_commit"):
         guards += ("commit",)
+    if cfg.get("miss_descriptor"):
+        guards += ("desc",)
     return guards
 
 
@@ -150,7 +152,7 @@ def probe_once(cfg, key, fenced=False):
 
 
 def lookup_twice(cfg, key):
-    """As built: hits pay no fence; a miss is confirmed by a second, fenced probe between equal guard words."""
+    """As built: hits pay no fence; a miss needs a second, fenced probe between equal guard words."""
     result = yield from probe_once(cfg, key)
     if result is not None:
         return result
@@ -259,7 +261,8 @@ def get_many_indexed(cfg, keys):
     results = []
     for key in keys:
         # As built, one unconfirmed probe is enough here: the comparison at the end confirms a miss.
-        result = yield from (probe_once(cfg, key, True) if cfg.get("engine") else lookup(cfg, key))
+        once = cfg.get("engine") and not cfg.get("many_confirmed")
+        result = yield from (probe_once(cfg, key, True) if once else lookup(cfg, key))
         if result is RETRY:
             yield ("fallback",)
             return

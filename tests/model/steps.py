@@ -13,7 +13,7 @@ from .words import EMPTY, TOMB, cell_of, seal
 
 
 def under_lock(program):
-    """Declares that `program` loads shared words only while it holds the lock, so it always sees the newest."""
+    """Declares that `program` loads only while it holds the lock, so it always sees the newest."""
     program.loads_only_under_lock = True
     return program
 

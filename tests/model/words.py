@@ -47,7 +47,7 @@ def unmarked(marked):
 
 
 def burnt_word(w):
-    """Beyond every word that an operation starting from `w` can have sealed (seq+1, or seq+2 in a transaction)."""
+    """Beyond every word that an operation can have sealed (seq+1, or seq+2 in a transaction)."""
     return word(seq_of(w) + 3, 0, 1 - cell_of(w))
 
 

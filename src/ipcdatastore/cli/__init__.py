@@ -1,0 +1,26 @@
+"""The command ``ipcdatastore``. Needs the extra ``cli``, which nothing else in the package does.
+
+:mod:`root` lists the verbs and knows the exit codes; each group of verbs is a module of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import List, Optional
+
+__all__ = ["main"]
+
+
+def main(arguments: Optional[List[str]] = None) -> None:
+    """Run the command line, and exit with its code."""
+    missing = [name for name in ("click", "rich") if find_spec(name) is None]
+    if missing:
+        print(
+            f'ipcdatastore: the command line needs {" and ".join(missing)}: pip install "ipcdatastore[cli]"',
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    from .root import root
+
+    root.main(arguments, prog_name="ipcdatastore")

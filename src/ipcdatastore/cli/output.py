@@ -1,0 +1,97 @@
+"""Three ways to say something: a table on a terminal, tab-separated lines in a pipe, JSON on demand."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Sequence, Tuple
+
+import click
+
+from . import text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def on_terminal() -> bool:
+    """Whether a person looks at it."""
+    return sys.stdout.isatty()
+
+
+def console() -> Console:
+    """Where tables go."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def write_line(line: str) -> None:
+    """A line of UTF-8, whatever the locale says: a script shall find the same everywhere."""
+    write_bytes(line.encode("utf-8", "surrogateescape") + b"\n")
+
+
+def write_bytes(data: bytes) -> None:
+    """Bytes as they are."""
+    click.get_binary_stream("stdout").write(data)
+
+
+def write_json(value: Any) -> None:
+    """One JSON document, on one line."""
+    write_line(text.dumps(value))
+
+
+def write_json_array(items: Iterable[Any]) -> None:
+    """A JSON array, an item a line, as they come."""
+    write_bytes(b"[")
+    separator = "\n"
+    for item in items:
+        write_bytes(f"{separator}{text.dumps(item)}".encode())
+        separator = ",\n"
+    write_bytes(b"\n]\n")
+
+
+def write_rows(rows: Iterable[Sequence[str]]) -> None:
+    """Tab-separated lines."""
+    for row in rows:
+        write_line("\t".join(row))
+
+
+def write_table(columns: Sequence[Tuple[str, str]], rows: Iterable[Sequence[Any]], caption: str = "") -> None:
+    """A table; each column is a heading and ``"left"`` or ``"right"``."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold", caption=caption or None, caption_justify="left"
+    )
+    for heading, justify in columns:
+        table.add_column(
+            heading,
+            justify="right" if justify == "right" else "left",
+            no_wrap=justify == "right",
+            overflow="fold" if heading == "key" else "ellipsis",
+        )
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    console().print(table)
+
+
+def write_facts(facts: Dict[str, Any]) -> None:
+    """Names and figures: a grid on a terminal, lines in a pipe."""
+    if not on_terminal():
+        write_rows((name, str(value)) for name, value in facts.items())
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 3))
+    for name, value in facts.items():
+        grid.add_row(Text(name.replace("_", " "), "dim"), Text(text.printable(str(value))))
+    console().print(grid)
+
+
+def chunks(items: List[Any], size: int) -> Iterator[List[Any]]:
+    """The items, so many at a time."""
+    for at in range(0, len(items), size):
+        yield items[at : at + size]

@@ -1,0 +1,100 @@
+"""The command itself: its verbs, loaded when they are used, and what its exit codes mean."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from importlib import import_module
+from typing import Any, Iterator, List, Optional
+
+import click
+
+import ipcdatastore
+
+OK = 0
+NOT_FOUND = 1
+USAGE = 2
+FAILED = 3
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+# A new verb is a line here, and a click command of that name in the module. The order is that of `--help`.
+VERBS = {
+    "get": "read",
+    "list": "read",
+    "set": "write",
+    "delete": "write",
+    "stats": "inspect",
+    "check": "inspect",
+    "demo": "demonstrate",
+}
+
+
+class Verbs(click.Group):
+    """Imports a verb's module when the verb is wanted, and turns every expected error into one line and a code."""
+
+    def list_commands(self, ctx: click.Context) -> List[str]:
+        """The verbs, in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
+        """The verb, None if there is no such."""
+        if cmd_name not in VERBS:
+            return None
+        command = getattr(import_module(f".{VERBS[cmd_name]}", __package__), f"{cmd_name}_verb")
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb."""
+        with errors_as_codes(ctx):
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+
+
+@contextlib.contextmanager
+def errors_as_codes(ctx: click.Context) -> Iterator[None]:
+    """No traceback for what can be expected to go wrong."""
+    try:
+        yield
+    except BrokenPipeError:
+        # `| head` has seen enough. What is still buffered must not fail again when Python ends.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        ctx.exit(BROKEN_PIPE)
+    except (ipcdatastore.DatastoreError, OSError) as error:
+        complain(str(error))
+        ctx.exit(FAILED)
+    except KeyboardInterrupt:
+        complain("interrupted")
+        ctx.exit(INTERRUPTED)
+
+
+def complain(text: str) -> None:
+    """One line on stderr."""
+    click.echo(f"ipcdatastore: {' '.join(text.split())}", err=True)
+
+
+@click.command(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Exit codes:
+    0  done
+    1  not found, or not done (`set --add`, `--version`); `check` or `demo` found something wrong
+    2  wrong usage
+    3  the store refused or failed: one line on stderr says why
+  130  interrupted
+  141  whoever read the output had enough
+
+\b
+On a terminal the output is a table; in a pipe it is tab-separated lines; with --json it is JSON.""",
+)
+@click.version_option(ipcdatastore.__version__, prog_name="ipcdatastore", message="%(prog)s %(version)s")
+def root() -> None:
+    """Look into, and change, the stores that the processes of this machine share.
+
+    NAME is the name of a store, as in `ipcdatastore.open(NAME)`. Only `set` creates one.
+    """

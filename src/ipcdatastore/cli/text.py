@@ -1,0 +1,158 @@
+"""Keys and values as text and JSON, and back.
+
+JSON has no bytes, tuples as keys, sets or objects. What it lacks is written as an object with one marker::
+
+    {"$bytes": "AAEC"}            bytes, in base64
+    {"$float": "nan"}             a float that is no number
+    {"$items": [[key, value]]}    a dict whose keys are not all str, or that looks like one of these
+    {"$repr": "..."}              anything else, for people to read
+
+All but ``$repr`` can be given back to ``set --type json``. A tuple is written as a list.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from typing import Any, Callable, Dict
+
+from ipcdatastore.codec import Key
+
+MARKERS = ("$bytes", "$float", "$items", "$repr")
+
+
+# --- to JSON ---------------------------------------------------------------------------------------------
+def to_json(value: Any) -> Any:
+    """`value` as something that :func:`json.dumps` can write.
+
+    >>> to_json({1: b"\\0"}), to_json((1, None, "a")), to_json({"a": float("inf")})
+    ({'$items': [[1, {'$bytes': 'AA=='}]]}, [1, None, 'a'], {'a': {'$float': 'inf'}})
+    """
+    kind = type(value)
+    if value is None or kind in (bool, int, str):
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else {"$float": str(value)}
+    if kind in (bytes, bytearray):
+        return {"$bytes": base64.b64encode(value).decode("ascii")}
+    if kind in (list, tuple):
+        return [to_json(item) for item in value]
+    if kind is dict:
+        if all(type(key) is str for key in value) and not (len(value) == 1 and next(iter(value)) in MARKERS):
+            return {key: to_json(item) for key, item in value.items()}
+        return {"$items": [[to_json(key), to_json(item)] for key, item in value.items()]}
+    return {"$repr": repr_of(value)}
+
+
+def dumps(value: Any) -> str:
+    """`value` as one line of JSON. Text that UTF-8 cannot hold is escaped."""
+    line = json.dumps(to_json(value), ensure_ascii=False)
+    return line if is_utf8(line) else json.dumps(to_json(value))
+
+
+def repr_of(value: Any) -> str:
+    """``repr(value)``, whatever the object makes of that."""
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything
+        return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+
+
+def is_utf8(text: str) -> bool:
+    """Whether `text` can be written as UTF-8; a file name with foreign bytes cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# --- from JSON -------------------------------------------------------------------------------------------
+def from_json(value: Any) -> Any:
+    """The value that :func:`to_json` wrote.
+
+    >>> from_json(to_json({1: [b"x"], "n": {"$float": "mine"}}))
+    {1: [b'x'], 'n': {'$float': 'mine'}}
+    """
+    if isinstance(value, list):
+        return [from_json(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((marker, content),) = value.items()
+        if marker == "$bytes":
+            return base64_bytes(content)
+        if marker == "$float":
+            return float(content)
+        if marker == "$items":
+            return {_hashable(from_json(key)): from_json(item) for key, item in content}
+    return {key: from_json(item) for key, item in value.items()}
+
+
+def _hashable(key: Any) -> Any:
+    return tuple(map(_hashable, key)) if isinstance(key, list) else key
+
+
+def base64_bytes(text: str) -> bytes:
+    """Bytes from base64, strictly."""
+    return base64.b64decode(text, validate=True)
+
+
+def _key_from_json(text: str) -> Key:
+    key: Key = _hashable(from_json(json.loads(text)))
+    return key
+
+
+def _nothing(text: str) -> None:
+    if text:
+        raise ValueError("there is no value with --type none")
+
+
+KEY_READERS: Dict[str, Callable[[str], Key]] = {
+    "str": str,
+    "int": int,
+    "bytes": base64_bytes,
+    "json": _key_from_json,
+}
+VALUE_READERS: Dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "json": lambda text: from_json(json.loads(text)),
+    "bytes": base64_bytes,
+    "none": _nothing,
+}
+
+
+# --- to one line of text ---------------------------------------------------------------------------------
+def key_line(key: Key) -> str:
+    """A key on one line: text as it is but for control characters, numbers as digits, the rest as JSON.
+
+    >>> key_line("a\\tb"), key_line(7), key_line(("skin", 7))
+    ('a\\\\tb', '7', '["skin", 7]')
+    """
+    return printable(key) if type(key) is str else dumps(key)
+
+
+def value_line(value: Any) -> str:
+    """A value on one line: text as it is, bytes in base64, the rest as JSON, and as ``repr`` what JSON cannot say."""
+    if type(value) is str:
+        return printable(value)
+    if type(value) is bytes:
+        return base64.b64encode(value).decode("ascii")
+    written = to_json(value)
+    return printable(written["$repr"]) if isinstance(written, dict) and "$repr" in written else dumps(value)
+
+
+def printable(text: str) -> str:
+    """`text` with everything escaped that would move a cursor, end a line, or not be written at all.
+
+    >>> printable("a\\x1b[2J\\n\\udcff\\\\")
+    'a\\\\x1b[2J\\\\n\\\\udcff\\\\\\\\'
+    """
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(
+        one if one.isprintable() and one != "\\" else one.encode("unicode_escape").decode("ascii") for one in text
+    )

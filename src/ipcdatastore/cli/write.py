@@ -1,0 +1,118 @@
+"""``set`` and ``delete``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Optional
+
+import click
+
+from . import output, text
+from .options import common, key_option, open_store, parse_key
+from .root import NOT_FOUND, complain
+
+
+@click.command("set")
+@click.argument("name")
+@click.argument("key")
+@click.argument("value", required=False)
+@key_option
+@click.option(
+    "--type",
+    "value_type",
+    type=click.Choice([*text.VALUE_READERS, "raw"]),
+    default="str",
+    show_default=True,
+    help="What VALUE is. bytes is base64; raw is bytes as they come; none takes no VALUE.",
+)
+@click.option("--expire", type=float, metavar="SECONDS", help="Gone after so long.")
+@click.option("--add", is_flag=True, help="Only if KEY is not there.")
+@click.option(
+    "--version", type=click.IntRange(0), metavar="N", help="Only if KEY is still at version N (0: not there)."
+)
+@common
+@click.pass_context
+def set_verb(
+    ctx: click.Context,
+    name: str,
+    key: str,
+    value: Optional[str],
+    key_type: str,
+    value_type: str,
+    expire: Optional[float],
+    add: bool,
+    version: Optional[int],
+    directory: Optional[str],
+    as_json: bool,
+    timeout: float,
+) -> None:
+    """Store VALUE under KEY, in a new store if there is none of that NAME.
+
+    With `-` as VALUE it is read from stdin, less one line end at its end (raw: exactly). A VALUE or KEY that
+    begins with a dash goes behind `--`: set --type int -- demo level -5
+    """
+    if add and version is not None:
+        raise click.UsageError("--add is --version 0: give one of them")
+    wanted = parse_key(key, key_type)
+    parsed = parse_value(value, value_type)
+    condition = 0 if add else version
+    with open_store(name, directory, "c", timeout) as store:
+        if condition is None:
+            stored: Optional[int] = store.set(wanted, parsed, expire=expire)
+        else:
+            stored = store.compare_and_set(wanted, parsed, condition, expire=expire)
+    if stored is None:
+        complain(
+            f"{key!r} was left as it is: it is {'there already' if not condition else f'not at version {condition}'}"
+        )
+        ctx.exit(NOT_FOUND)
+    if as_json:
+        output.write_json({"key": wanted, "version": stored})
+
+
+def parse_value(value: Optional[str], value_type: str) -> Any:
+    """VALUE as Python knows it."""
+    if value_type == "none":
+        if value:
+            raise click.UsageError("--type none takes no VALUE")
+        return None
+    if value is None:
+        raise click.UsageError("Missing argument 'VALUE'.")
+    if value_type == "raw":
+        return sys.stdin.buffer.read() if value == "-" else value.encode("utf-8", "surrogateescape")
+    if value == "-":
+        value = from_stdin()
+    try:
+        return text.VALUE_READERS[value_type](value)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise click.BadParameter(f"not of type {value_type}: {error}", param_hint="VALUE") from None
+
+
+def from_stdin() -> str:
+    """All of stdin as text, without the line end that `echo` and `get` put there."""
+    data = sys.stdin.buffer.read()
+    for end in (b"\r\n", b"\n"):
+        if data.endswith(end):
+            data = data[: -len(end)]
+            break
+    return data.decode("utf-8", "surrogateescape")
+
+
+@click.command("delete")
+@click.argument("name")
+@click.argument("key")
+@key_option
+@common
+@click.pass_context
+def delete_verb(
+    ctx: click.Context, name: str, key: str, key_type: str, directory: Optional[str], as_json: bool, timeout: float
+) -> None:
+    """Delete KEY."""
+    wanted = parse_key(key, key_type)
+    with open_store(name, directory, "w", timeout) as store:
+        deleted = store.delete(wanted)
+    if as_json:
+        output.write_json({"key": wanted, "deleted": deleted})
+    if not deleted:
+        complain(f"no key {key!r} in {name!r}")
+        ctx.exit(NOT_FOUND)
