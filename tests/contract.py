@@ -852,7 +852,8 @@ class TransactionContract:
             assert len(t) == 2
             assert other == {"a": 1, "b": 2}  # nothing is written yet
             t["b"] = 20
-        assert other == store == {"a": 10, "b": 20, "c": 3}
+        assert other == {"a": 10, "b": 20, "c": 3}
+        assert store == {"a": 10, "b": 20, "c": 3}
 
     def test_exception_in_the_body(self, store):
         store["a"] = 1

@@ -17,7 +17,6 @@ import ipcdatastore
 from ipcdatastore.unit import Transaction
 
 
-
 class Unpicklable:
     """A value that no serializer takes, though this module can send one to a helper."""
 
@@ -86,14 +85,15 @@ class _Server:
             _Pickler(outgoing, self._identify).dump(answer)
             outgoing.flush()
 
-    def _find(self, number):
-        return Unpicklable() if number < 0 else self.objects[number]
+    def _find(self, found):
+        number = found[0]
+        return Unpicklable() if number is None else self.objects[number]
 
     def _identify(self, thing):
         if not isinstance(thing, STAYS):
             return None
         self.objects.append(thing)
-        return len(self.objects) - 1
+        return RemoteView if isinstance(thing, MappingView) else Remote, len(self.objects) - 1
 
 
 class _Pickler(pickle.Pickler):
@@ -117,7 +117,7 @@ class Peer:
         _Pickler(self._outgoing, _identify).dump((Remote(self, number), name, arguments, options))
         self._outgoing.flush()
         unpickler = pickle.Unpickler(self._incoming)
-        unpickler.persistent_load = lambda number: Remote(self, number)
+        unpickler.persistent_load = lambda found: found[0](self, found[1])
         fine, result = unpickler.load()
         if fine:
             return result
@@ -133,8 +133,8 @@ class Peer:
 
 def _identify(thing):
     if type(thing) is Unpicklable:
-        return -1
-    return thing._number if type(thing) is Remote else None
+        return (None,)
+    return (thing._number,) if isinstance(thing, Remote) else None
 
 
 class Remote:
@@ -181,6 +181,13 @@ class Remote:
         return self._call("__exit__", kind, error, None)
 
 
+class RemoteView(Remote):
+    """A view of keys, values or items, which has no `keys` of its own."""
+
+    def __getattr__(self, name):
+        raise AttributeError(name)
+
+
 def spawn():
     """A fresh interpreter."""
     process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -207,5 +214,11 @@ def fork(*objects):
     return (peer, *(Remote(peer, number) for number in range(1, len(objects) + 1)))
 
 
-if __name__ == "__main__":
+def main():
     _Server([]).serve(sys.stdin.buffer, sys.stdout.buffer)
+
+
+if __name__ == "__main__":
+    import remote  # by its name: what this process pickles, the other has to find
+
+    remote.main()

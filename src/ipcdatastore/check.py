@@ -28,10 +28,14 @@ from .layout import (
     JOURNAL,
     JOURNAL_COUNT,
     LENGTH,
+    MAX_REGION,
+    MAX_SIZE_LONG,
+    PAGE,
     PAGE_UNITS,
     PARTITIONS,
     RECORD,
     RECORD_SIZE,
+    RESERVED_WORDS,
     SEQ_RETIRE,
     SEQ_SHIFT,
     SLOT_CELL,
@@ -39,6 +43,7 @@ from .layout import (
     SLOT_FREE,
     SLOT_HASH,
     SLOT_TOP,
+    SLOT_WORDS,
     STATE,
     STATE_LIVE,
     SYSTEM_CHUNK,
@@ -117,6 +122,13 @@ def _header(facts: _Facts) -> Iterator[str]:
         yield f"the top is unit {words[TOP]} of {facts.region.units}"
     if not HEAP_START <= words[HAND] <= max(words[TOP], HEAP_START):
         yield f"the hand is at unit {words[HAND]}, the top at {words[TOP]}"
+    if not PAGE <= facts.region.longs[MAX_SIZE_LONG] <= MAX_REGION:
+        yield f"the size limit is {facts.region.longs[MAX_SIZE_LONG]} bytes"
+    if any(words[RESERVED_WORDS[0] : RESERVED_WORDS[1]]):
+        yield "reserved words are not zero"
+    for partition, table in enumerate(words[DESCRIPTORS : DESCRIPTORS + PARTITIONS].tolist()):
+        if not HEAP_START <= table < words[TOP]:
+            yield f"the table of partition {partition} is said to be at unit {table}"
     if words[EVICT] not in EVICT_POLICIES.values():
         yield f"eviction policy {words[EVICT]} is unknown"
 
@@ -235,6 +247,9 @@ def _system_blocks(facts: _Facts) -> Iterator[str]:
         yield f"system block {unit}: wanted {wanted.get(unit)}, found {found.get(unit)}"
     if len(set(tables)) != len(tables):
         yield "two partitions share a table"
+    for first, count in index.chunks(words):
+        if BLOCK_HEADER_WORDS + SLOT_WORDS * count > words[first - BLOCK_HEADER_WORDS] >> 2 << 2:
+            yield f"the chunk at word {first} is too small for its {count} slots"
     for table in tables:
         size = words[4 * table + 3] + 1
         if size & size - 1 or BLOCK_HEADER_WORDS + size > 4 * facts.system.get(table, (0, 0))[1]:

@@ -1,7 +1,7 @@
 """One writer at a time: a thread lock, then a file lock that the kernel drops when its holder dies.
 
-The file lock is on the region's own descriptor (where there is no ``fcntl``: on a file beside it), so it
-cannot be unlinked away from the data. The thread lock comes first, since all threads that share a
+The file lock is on the region's own inode (where there is no ``fcntl``: on a file beside it), so it cannot be
+unlinked away from the data. The thread lock comes first, since all threads that share a
 handle share its open file description, and the file lock does not tell them apart.
 
 Waiting never blocks in the kernel: a blocked ``flock`` keeps Kodi from quitting and has no time-out.
@@ -28,22 +28,23 @@ LONGEST_PAUSE = 0.002
 class Coordinator:
     """The writer lock of one handle. Protects every store to the region."""
 
-    __slots__ = ("_file", "_lock_file", "_own", "_thread", "fd", "path", "reopen", "timeout", "waits")
+    __slots__ = ("_file", "_lock_file", "_thread", "fd", "path", "reopen", "timeout", "waits")
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path
         self.timeout = timeout
         self.waits = 0
-        self.fd = -1
+        self.fd = -1  # no lock can be had on it: `acquire` comes to `reopen`
         self.reopen: Callable[[], None] = lambda: None
         self._thread = allocate_lock()
-        self._own: Any = None
+        self._file: Any = None
 
     def attach(self, file: Any) -> None:
-        """Lock with `file`, the region's open file, from now on."""
-        if platform.LOCK_IN_OWN_FILE:
-            self._own = file = open(self.path + ".lock", "a+b", buffering=0)  # noqa: SIM115 - held for life
-        self._file = file
+        """Lock with `file` from now on; it is used for nothing else, and closed with the handle.
+
+        A mapping keeps a duplicate of its descriptor: were the lock on that one, a forked child that keeps the
+        mapping would keep the lock of a parent that dies.
+        """
         lock = platform.lock_function(file.fileno())
         if lock is None:
             raise PlaceError(
@@ -51,18 +52,28 @@ class Coordinator:
                 "choose a directory on another with `directory=`",
                 path=self.path,
             )
+        self._file = file
         self._lock_file = lock
         self.fd = file.fileno()
 
-    def detach(self, *, forked: bool = False) -> None:
-        """Stop using the file. A forked child also forgets who of the parent's threads was inside."""
-        self.fd = -1  # no lock can be had on it: `acquire` comes to `reopen`
+    def detach(self) -> None:
+        """Stop using the file, when no thread of this handle is inside."""
+        self._wait_for_thread()
+        try:
+            self._let_go()
+        finally:
+            self._thread.release()
+
+    def after_fork(self) -> None:
+        """In the child: forget who of the parent's threads was inside, and close without unlocking."""
+        self._thread = allocate_lock()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.fd = -1
+        if self._file is not None:
+            self._file.close()
         self._file = None
-        if self._own is not None:
-            self._own.close()
-            self._own = None
-        if forked:
-            self._thread = allocate_lock()
 
     def acquire(self) -> None:
         """Become the writer, or raise ``LockTimeoutError`` after ``timeout`` seconds."""
@@ -74,28 +85,33 @@ class Coordinator:
             except (OSError, ValueError):
                 self._wait_for_file(LOCK_EX)
         except BaseException:
-            self._thread.release()
+            self.release()
             raise
-
-    def release(self) -> None:
-        """Let the next writer in. After a fork there is nothing to let go: the parent holds it."""
-        try:
-            if self.fd >= 0:
-                self._lock_file(self.fd, LOCK_UN)
-        finally:
-            self._thread.release()
 
     def acquire_shared(self) -> None:
         """Keep writers out, other readers not: the last resort of a reader under a full-speed writer."""
-        if not self._thread.acquire(False):
-            self._wait_for_thread()
+        self._wait_for_thread()
         try:
             self._wait_for_file(LOCK_SH)
         except BaseException:
-            self._thread.release()
+            self.release()
             raise
 
+    def release(self) -> None:
+        """Let the next writer in. Unlocking what is not locked does no harm, so it is done twice rather than not."""
+        try:
+            if self.fd >= 0:
+                try:
+                    self._lock_file(self.fd, LOCK_UN)
+                except BaseException:
+                    self._lock_file(self.fd, LOCK_UN)
+                    raise
+        finally:
+            self._thread.release()
+
     def _wait_for_thread(self) -> None:
+        if self._thread.acquire(False):
+            return
         self.waits += 1
         if not self._thread.acquire(timeout=self.timeout):
             raise LockTimeoutError(

@@ -7,14 +7,25 @@ survives ``fork`` (the child opens the region again at its first use) and refuse
 from __future__ import annotations
 
 import os
+import time
 import weakref
+from _thread import allocate_lock
 from zlib import crc32
 
 from . import check, place, platform, rebuild, recovery, transaction
 from .coordinator import Coordinator
-from .errors import ClosedError, FormatError, RegionDamagedError, RegionNotFoundError
+from .errors import (
+    ClosedError,
+    ConflictError,
+    DatastoreError,
+    FormatError,
+    LockTimeoutError,
+    RegionDamagedError,
+    RegionNotFoundError,
+)
 from .layout import (
     CHANGE,
+    COMMIT,
     COUNT,
     DEFAULT_MAX_SIZE,
     DIRTY,
@@ -40,7 +51,7 @@ from .writer import ANY, RETIRE, Writer
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
     from .transaction import Reads
 
@@ -70,21 +81,19 @@ class Options:
         self.timeout = timeout
 
 
-class _Unusable:
-    """Stands in for the words of a region that cannot be used as it was: closed, or inherited through a fork."""
+class _Closed:
+    """Stands in for the words of a region that was closed, for threads that were still in it."""
 
-    __slots__ = ("_act",)
+    __slots__ = ("_refuse",)
 
-    def __init__(self, act: Callable[[], None]) -> None:
-        self._act = act
+    def __init__(self, refuse: Callable[[], NoReturn]) -> None:
+        self._refuse = refuse
 
-    def __getitem__(self, index: Any) -> int:
-        self._act()
-        raise IndexError("mapped anew: read again")
+    def __getitem__(self, index: Any) -> NoReturn:
+        self._refuse()
 
-    def __len__(self) -> int:
-        self._act()
-        return 0
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        self._refuse()
 
 
 class Engine:
@@ -96,8 +105,10 @@ class Engine:
         self.path = place.region_path(self.directory, name)
         self.options = options
         self.closed = False
+        self._stale = False  # the region must be opened anew (after a fork), or not used at all (closed)
+        self._renewing = allocate_lock()
         self.coordinator = Coordinator(self.path, options.timeout)
-        self.coordinator.reopen = self._reopen
+        self.coordinator.reopen = self._renew
         self.region = self._open_region()
         self._attach(self.region)
         if options.mode == "n":
@@ -135,10 +146,10 @@ class Engine:
 
     def _create(self) -> None:
         """Make the region unless somebody else just did. The creation lock is a file that is never deleted."""
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
+        lock = place.creation_lock(self.path, self.options.timeout)
         try:
-            lock = FileLock(self.path + ".create.lock", timeout=self.options.timeout)
             with lock:
                 exists = os.path.lexists(self.path)
                 if exists and not is_stale(self.path):
@@ -146,7 +157,13 @@ class Engine:
                 remove_leftovers(self.path)
                 create(self.path, self._policy(), replace=exists)
         except Timeout as error:
-            raise self.coordinator.timed_out() from error
+            raise LockTimeoutError(
+                f"another process held {lock.lock_file}, the lock for making a region, for {self.options.timeout:g} s",
+                timeout=self.options.timeout,
+                holder=platform.lock_holder(lock.lock_file),
+            ) from error
+        except DatastoreError:
+            raise
         except OSError as error:
             raise place.cannot_write(self.directory, error) from error
 
@@ -182,7 +199,7 @@ class Engine:
 
     def _attach(self, region: Region) -> None:
         self.region = region
-        self.coordinator.attach(region.file)
+        self.coordinator.attach(region.open_lock_file())
         self.reader = Reader(region, self.coordinator)
         self.writer = Writer(region, self.coordinator)
         self.seed = region.header.seed
@@ -204,16 +221,40 @@ class Engine:
         version, found = self.writer.put(key, hashed, kind, 0, value, expires, expect)
         if version == RETIRE:
             reads = {} if expect == ANY else {key: (hashed, expect)}
-            return transaction.commit(self.writer, [Write(key, hashed, kind, 0, value, expires)], reads), 0
+            try:
+                return transaction.commit(self.writer, [Write(key, hashed, kind, 0, value, expires)], reads), 0
+            except ConflictError:
+                now = self.get(key)
+                return 0, now.version if now else 0
         return version, found
 
     def get(self, key: bytes) -> Optional[Record]:
         """The record of `key` as it is now, None if there is none. Takes no lock."""
+        if self._stale:
+            self._renew()
+        now = time.time_ns()
+        if not self.region.checked <= now <= self.region.check_due:
+            self.region.check_place(now)
         return self.reader.get(key, crc32(key, self.seed))
 
     def get_many(self, keys: Sequence[bytes]) -> List[Optional[Record]]:
         """The records of `keys`, all as they were at one moment."""
+        if self._stale:
+            self._renew()
         return self.reader.get_many([(key, crc32(key, self.seed)) for key in keys])
+
+    def scan(self) -> Iterator[Record]:
+        """Every record, each as it was at some moment of the scan."""
+        if self._stale:
+            self._renew()
+        return self.reader.scan()
+
+    def moment(self) -> Tuple[int, int]:
+        """Two words, one of which differs whenever something was published in between."""
+        if self._stale:
+            self._renew()
+        words = self.region.words
+        return words[CHANGE], words[COMMIT]
 
     def delete(self, key: bytes, expect: int = ANY) -> Tuple[Optional[bytes], int]:
         """Delete a record: its bytes and the version of the deletion; or None and the version found."""
@@ -268,6 +309,8 @@ class Engine:
 
     def facts(self) -> Dict[str, Any]:
         """Figures of the region and of this handle, read without a lock."""
+        if self._stale:
+            self._renew()
         words, longs = self.region.words, self.region.longs
         return {
             "records": words[COUNT],
@@ -287,40 +330,43 @@ class Engine:
 
     # --- the end of a handle -------------------------------------------------------------------------
     def close(self) -> None:
-        """Let go of file and mapping. Everything after that raises ``ClosedError``."""
+        """Let go of file and mapping, when no thread of this handle is writing. After that: ``ClosedError``."""
         if self.closed:
             return
-        self.closed = True
+        self.closed = self._stale = True
         _handles.discard(self)
-        self._detach(self._refuse)
-
-    def _detach(self, act: Callable[[], None], *, forked: bool = False) -> None:
-        self.coordinator.detach(forked=forked)
+        self.coordinator.detach()
         self.region.close()
-        self.region.words = self.region.longs = _Unusable(act)
+        self.region.words = self.region.longs = _Closed(self._refuse)
 
-    def _refuse(self) -> None:
+    def _refuse(self) -> NoReturn:
         raise ClosedError(f"the handle of region {self.path} was closed; open it again")
 
-    def _reopen(self) -> None:
-        """In a forked child: a descriptor and a lock of its own. Nothing of the parent's is unlocked."""
+    def after_fork(self) -> None:
+        """In the child, before anything else: drop the parent's locks and marks. The next use opens anew."""
+        if not self.closed:
+            self._stale = True
+            self._renewing = allocate_lock()
+            self.coordinator.after_fork()
+            self.writer.renew()
+
+    def _renew(self) -> None:
+        """In a forked child: a mapping and a lock of its own. Nothing of the parent's is unlocked."""
         if self.closed:
             self._refuse()
-        region = Region(self.path, writable=self.options.mode != "r")
-        if region.header.region_id != self.region.header.region_id:
-            region.close()
-            raise RegionNotFoundError(
-                f"the region {self.path} was replaced while this process was forked: close and open again",
-                path=self.path,
-            )
-        self.region.become(region)
-        self.coordinator.attach(self.region.file)
-        self.writer.renew()
-
-    def after_fork(self) -> None:
-        """Drop what a forked child must not use. Runs in the child, before anything else does."""
-        if not self.closed:
-            self._detach(self._reopen, forked=True)
+        with self._renewing:
+            if not self._stale:
+                return  # another thread was faster
+            region = Region(self.path, writable=self.options.mode != "r")
+            if region.header.region_id != self.region.header.region_id:
+                region.close()
+                raise RegionNotFoundError(
+                    f"the region {self.path} was replaced while this process was forked: close and open again",
+                    path=self.path,
+                )
+            self.region.become(region)
+            self.coordinator.attach(self.region.open_lock_file())
+            self._stale = False
 
 
 def _after_fork_in_child() -> None:

@@ -1,8 +1,8 @@
 """The heap: blocks of 16-byte units, segregated free lists, and the sweep that joins free neighbours.
 
 Blocks lie one behind the other from ``HEAP_START`` to ``TOP``; the first word of each tells its kind
-and, with a record's lengths, its size, so the heap can be walked. From ``TOP`` to the end of the file
-nothing was ever used. A free block is on the doubly linked list of the largest class it can serve.
+and, with a record's lengths, its size, so the heap can be walked. From ``TOP`` to the end of the
+file everything is free. A free block is on the doubly linked list of the largest class it can serve.
 
 The functions here change nothing: they add stores to a :class:`Plan`, and the engine makes a plan
 happen as one atomic step that the next holder of the lock finishes after a death. Freeing never joins

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 
+from .errors import RegionDamagedError
 from .heap import Plan, carve, push
 from .layout import (
     BLOCK_HEADER_WORDS,
@@ -58,7 +59,7 @@ def find(words: Any, data: Any, key: bytes, hashed: int) -> Tuple[int, int, int,
     """
     base = 4 * words[DESCRIPTORS + (hashed & PARTITIONS - 1)] + BLOCK_HEADER_WORDS
     mask = words[base - 1]
-    i = hashed >> 8 & mask
+    start = i = hashed >> 8 & mask
     hole = 0
     while True:
         slot = words[base + i]
@@ -76,16 +77,29 @@ def find(words: Any, data: Any, key: bytes, hashed: int) -> Tuple[int, int, int,
                 if data[at : at + key_length] == key:
                     return slot, word, block, RECORD_SIZE + key_length + value_length, base + i
         i = i + 1 & mask
+        if i == start:
+            raise _full_circle(hashed)
 
 
 def find_hole(words: Any, hashed: int) -> int:
     """Where an entry for a hash can go, whether or not one for the same key exists."""
     base = 4 * words[DESCRIPTORS + (hashed & PARTITIONS - 1)] + BLOCK_HEADER_WORDS
     mask = words[base - 1]
-    i = hashed >> 8 & mask
+    start = i = hashed >> 8 & mask
     while words[base + i] not in (EMPTY, TOMBSTONE):
         i = i + 1 & mask
+        if i == start:
+            raise _full_circle(hashed)
     return int(base + i)
+
+
+def _full_circle(hashed: int) -> RegionDamagedError:
+    partition = hashed & PARTITIONS - 1
+    return RegionDamagedError(
+        f"the index table of partition {partition} has no empty entry: it was damaged; `repair` makes it anew",
+        path="",
+        problems=(f"table of partition {partition}",),
+    )
 
 
 def is_crowded(words: Any, entry: int, hashed: int) -> bool:
@@ -108,11 +122,21 @@ def live_entries(words: Any, table: int) -> List[int]:
     return [slot for slot in entries if slot not in (EMPTY, TOMBSTONE)]
 
 
+def table_units(slots: int) -> int:
+    """Units of a table with so many slots, and room for as many again."""
+    return size_class(table_size(_table_entries(slots)))[1]
+
+
+def _table_entries(slots: int) -> int:
+    size = TABLE_MIN
+    while size < 2 * (slots + 1):
+        size *= 2
+    return size
+
+
 def table_image(words: Any, slots: List[int]) -> Tuple[List[int], int]:
     """(entries, mask) of a table with these slots and room for as many again."""
-    size = TABLE_MIN
-    while size < 2 * (len(slots) + 1):
-        size *= 2
+    size = _table_entries(len(slots))
     mask = size - 1
     entries = [EMPTY] * size
     for slot in slots:
@@ -129,10 +153,11 @@ def plan_table(plan: Plan, region: Any, partition: int, limit: int) -> bool:
     old = words[DESCRIPTORS + partition]
     slots = live_entries(words, old)
     entries, mask = table_image(words, slots)
-    _, units = size_class(table_size(len(entries)))
+    units = table_units(len(slots))
     block = carve(plan, units, limit)
     if not block:
         return False
+    # In this order: a reader of the new table needs its mask and entries, one of the old its words past the links.
     write_table(region, block, entries, mask)
     plan[4 * block] = units << 2 | TAG_SYSTEM
     plan[4 * block + 1] = SYSTEM_TABLE
@@ -166,7 +191,9 @@ def plan_chunk(plan: Plan, region: Any, limit: int) -> bool:
     words = region.words
     current = words[CHUNK_CURRENT]
     following = words[4 * current + 2]
-    if not following:
+    if following:
+        count = words[4 * following + 3]
+    else:
         units = chunk_units(words)
         following = carve(plan, units, limit)
         if not following:
@@ -177,9 +204,7 @@ def plan_chunk(plan: Plan, region: Any, limit: int) -> bool:
         plan[4 * following + 1] = SYSTEM_CHUNK
         plan[4 * following + 2] = 0
         plan[4 * following + 3] = count
-        plan[4 * current + 2] = following
-    else:
-        count = words[4 * following + 3]
+        plan[4 * current + 2] = following  # after all that a reader of the chain needs
     first = 4 * following + BLOCK_HEADER_WORDS
     plan[CHUNK_CURRENT] = following
     plan[SLOT_TOP] = first

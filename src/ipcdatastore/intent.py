@@ -27,11 +27,11 @@ from .layout import (
     MAX_STEP,
     SLOT_INTENT_HEAD,
 )
-from .platform import fence
+from .platform import NEEDS_FENCE, fence
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Sequence, Tuple
+    from typing import Any, Dict, List, Sequence, Tuple
 
 PAYLOAD_AT = INTENT * 4 + 4
 _PACKERS = [struct.Struct(f"={n}I").pack for n in range(INTENT_WORDS)]
@@ -56,39 +56,32 @@ def declare(region: Any, payload: Sequence[int]) -> None:
     region.words[INTENT] = crc32(packed)
 
 
-def step(region: Any, nonce: int, plan: Plan, publish: Optional[int] = None) -> None:
+def step(region: Any, nonce: int, plan: Plan) -> None:
     """Make all stores of `plan` happen or none, whoever dies when. ``DIRTY`` stays set.
 
-    `publish` is the address whose store readers act on: it comes first, between two fences.
+    They happen in the order in which they were planned first.
     """
-    pairs = dict(plan)
-    if len(pairs) > MAX_STEP:
+    if len(plan) > MAX_STEP:
         raise StoreFullError(
-            f"internal limit: a step of {len(pairs)} stores",
-            needed=len(pairs),
-            free=MAX_STEP,
-            hint="report this",
+            f"internal limit: a step of {len(plan)} stores", needed=len(plan), free=MAX_STEP, hint="report this"
         )
-    if publish is not None:
-        pairs = {publish: pairs.pop(publish), **pairs}
     words = region.words
     words[KIND] = KIND_NONE
-    declare(region, [len(pairs), *chain.from_iterable(pairs.items())])
+    declare(region, [len(plan), *chain.from_iterable(plan.items())])
     words[KIND] = KIND_STEP
     words[DIRTY] = nonce
-    apply(words, pairs)
+    apply(words, plan)
     words[KIND] = KIND_NONE
 
 
-def apply(words: Any, pairs: Dict[int, int]) -> None:
-    """The stores of a step, in order; fenced around the first."""
-    fence()
-    first = True
-    for address, value in pairs.items():
-        words[address] = value
-        if first:
+def apply(words: Any, stores: Dict[int, int]) -> None:
+    """The stores of a step, seen by readers in their order: a table before its descriptor, a chunk before its link."""
+    for address, value in stores.items():
+        if NEEDS_FENCE:
             fence()
-            first = False
+        words[address] = value
+    if NEEDS_FENCE:
+        fence()
 
 
 def read_payload(region: Any) -> List[int]:

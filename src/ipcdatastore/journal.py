@@ -35,7 +35,7 @@ from .layout import (
     size_class,
 )
 from .platform import fence
-from .reader import burnt_word, final_word, pending_word
+from .reader import burnt_word, final_word, pending_word, sealed
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -176,10 +176,7 @@ def burn(region: Any, slot: int, before: int) -> None:
     if words[slot] == target:
         return  # an earlier recovery got this far
     block = words[slot + SLOT_CELL + 2 * (before & WORD_CELL)]
-    record = b""
-    if block:
-        _, key_length, _, _, value_length = RECORD_LENGTHS.unpack_from(region.data, block * UNIT)
-        record = region.data[block * UNIT : block * UNIT + RECORD_SIZE + key_length + value_length]
+    record = sealed(region, slot, before)
     cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
     words[cell] = block
     words[cell + 1] = crc32(record, target)

@@ -13,6 +13,7 @@ These numbers are frozen for format version 1: a region written by one release i
 from __future__ import annotations
 
 import struct
+import sys
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -28,10 +29,11 @@ HEAP_START = HEADER_SIZE // UNIT  # unit of the first heap block
 MAX_REGION = 1 << 34  # 16 GiB: what a word index can address
 DEFAULT_MAX_SIZE = 1 << 30
 MAX_KEY = 0xFFFF
+MAX_VALUE = 0xFFFFFFFF
 
-# --- static header: bytes 0..83, written once at creation, covered by its own CRC --------------------
+# --- static header: bytes 0..75, written once at creation, covered by its own CRC --------------------
 MAGIC = b"\x89IPCDS\r\n"
-WRITE_VERSION = 1  # a region with a newer one is opened read-only
+WRITE_VERSION = 1  # a region with a newer one can be opened with mode "r" only
 READ_VERSION = 1  # a region with a newer one is refused
 BYTE_ORDER_MARK = 0x01020304
 #                       magic, write, read, order, serializer, clock, seed, region id, boot id, created
@@ -49,12 +51,12 @@ KIND = 27  # what the intent area holds while DIRTY is set
 COMMIT = 28  # odd: pending slots are decided
 STRUCTURE = 29  # grows with every insert and index table switch
 CHANGE = 30  # grows with every write
-TOP = 31  # unit where the untouched rest of the file begins
+TOP = 31  # unit where the heap ends: the rest of the file is free
 HAND = 32  # unit where the next sweep begins
 SLOT_FREE = 33  # word index of the first free slot, 0 = none
 SLOT_TOP = 34  # word index of the next slot that was never used
 SLOT_END = 35  # where the current slot chunk ends
-CHUNK_FIRST = 36  # unit of the first slot chunk, 0 = none
+CHUNK_FIRST = 36  # unit of the first slot chunk
 CHUNK_CURRENT = 37  # the chunk that SLOT_TOP points into
 COUNT = 38  # records, expired ones that were not swept yet included
 EXPIRING = 39  # records with an expiry
@@ -66,6 +68,7 @@ VERSION = 44  # u64, two words: the last version given out
 MAX_SIZE = 46  # u64, two words: bytes
 VERSION_LONG = VERSION // 2  # the same two in 64-bit words
 MAX_SIZE_LONG = MAX_SIZE // 2
+VERSION_LOW, VERSION_HIGH = (VERSION, VERSION + 1) if sys.byteorder == "little" else (VERSION + 1, VERSION)
 RESERVED_WORDS = (48, 64)  # must be zero
 
 STATE_LIVE = 1
@@ -81,6 +84,7 @@ KIND_STEP = 1  # [n, (address, value) * n]
 KIND_SLOT = 2  # [slot, before, target, version, n undo, n redo, (address, value) * (undo + redo)]
 KIND_CLEAR = 3  # no payload: every slot that holds a record takes part
 KIND_REBUILD = 4  # no payload: everything derived is being made anew
+KIND_REPAIR = 5  # the same after damage: what a lost intent may have sealed is burnt too
 MAX_STEP = (INTENT_WORDS - 2) // 2  # pairs that fit
 SLOT_INTENT_HEAD = 7  # words before the pairs of a KIND_SLOT payload
 

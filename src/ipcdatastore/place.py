@@ -10,7 +10,7 @@ from .errors import FormatError, InvalidNameError, PlaceError, RegionNotFoundErr
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Any, Optional
 
 SUFFIX = ".region"
 MAX_NAME = 100
@@ -96,6 +96,18 @@ def cannot_write(directory: str, error: OSError) -> PlaceError:
         f"no region can be made in {directory}: {error.strerror or error}; choose another with `directory=`",
         path=directory,
     )
+
+
+def creation_lock(path: str, timeout: float) -> Any:
+    """The lock that makes one process at a time create the region at `path`. Ends with its holder."""
+    from filelock import FileLock
+
+    name = path + ".create.lock"
+    try:
+        # Newer releases fall back to a lock file that outlives its holder, and may delete the file: neither here.
+        return FileLock(name, timeout=timeout, mode=0o600, fallback_to_soft=False, preserve_lock_file=True)
+    except TypeError:
+        return FileLock(name, timeout=timeout, mode=0o600)
 
 
 def open_file(path: str, writable: bool) -> int:

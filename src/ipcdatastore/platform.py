@@ -34,7 +34,10 @@ HAS_UID = hasattr(os, "geteuid")
 _MACHINE = os.uname().machine if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", "")
 NEEDS_FENCE = _MACHINE.lower() not in ("x86_64", "amd64", "i386", "i486", "i586", "i686", "x86")
 
-OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+# O_NONBLOCK: a FIFO in a region's place would block the open for ever.
+OPEN_FLAGS = 0
+for _name in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY", "O_NONBLOCK"):
+    OPEN_FLAGS |= getattr(os, _name, 0)
 
 # A lock held on a file of its own, not on the region: Windows' byte locks are mandatory.
 LOCK_IN_OWN_FILE = fcntl is None

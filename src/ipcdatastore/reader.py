@@ -128,6 +128,32 @@ def word_before_mark(pending: int) -> int:
     return (pending & ~3) - SEQ_ONE | pending & WORD_CELL
 
 
+def sealed(region: Any, slot: int, word: int) -> bytes:
+    """The bytes of the record that a slot published under `word`, b"" for none. For whoever holds the writer lock.
+
+    Raises ``RegionDamagedError`` where they do not fit the seal: what was damaged must not be sealed again as if
+    it were whole, nor be believed in how long it is.
+    """
+    words = region.words
+    cell = slot + SLOT_CELL + 2 * (word & WORD_CELL)
+    block = words[cell]
+    record = b""
+    if block:
+        try:
+            _, key_length, _, _, value_length = RECORD_LENGTHS.unpack_from(region.data, block * UNIT)
+        except struct.error:
+            key_length = value_length = 0
+        record = region.data[block * UNIT : block * UNIT + RECORD_SIZE + key_length + value_length]
+    if crc32(record, word) != words[cell + 1]:
+        raise RegionDamagedError(
+            f"the record of slot {slot} in {region.path} does not fit its seal: it was damaged; `repair` saves "
+            "the rest",
+            path=region.path,
+            problems=(f"slot {slot}",),
+        )
+    return record
+
+
 class Reader:
     """Reads of one region. Safe from any thread; takes no lock unless it must."""
 

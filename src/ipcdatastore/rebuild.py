@@ -31,6 +31,7 @@ from .layout import (
     KIND,
     KIND_NONE,
     KIND_REBUILD,
+    KIND_REPAIR,
     LENGTH,
     MAX_REGION,
     MAX_SIZE_LONG,
@@ -58,11 +59,9 @@ from .layout import (
     WORD_PENDING,
     list_class,
     record_units,
-    size_class,
-    table_size,
 )
 from .platform import fence
-from .reader import final_word, next_word, word_before_mark
+from .reader import burnt_word, final_word, next_word, word_before_mark
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -96,11 +95,13 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     """
     words = region.words
     if not words[DIRTY]:
+        words[KIND] = KIND_NONE
         words[DIRTY] = nonce
-    jump = VERSION_JUMP if after_damage or salvage else 0
+    after_damage = after_damage or salvage
+    words[KIND] = KIND_REPAIR if after_damage else KIND_REBUILD
+    jump = VERSION_JUMP if after_damage else 0
     region.longs[VERSION_LONG] += jump
-    words[KIND] = KIND_REBUILD
-    _settle(region, after_damage or salvage)
+    _settle(region, after_damage, salvage)
     seen = scan(region)
     if seen.damaged:
         if not salvage:
@@ -110,13 +111,14 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
                 problems=tuple(f"slot {slot}" for slot in seen.damaged[:10]),
             )
         for slot in seen.damaged:
-            _give_up(region, slot)
+            _give_up(region, slot, words[slot])
         seen.free += seen.damaged
     chunks = _chunk_extents(words)
     tables = _old_tables(words)
     gaps, top = _gaps(region, sorted(seen.extents + chunks), tables)
-    top = _switch_tables(region, seen.live, gaps, top)
-    _store_free_lists(region, sorted(seen.extents + chunks + _tables(words)), top)
+    _switch_tables(region, seen.live, gaps, top)
+    words = region.words  # the file may have grown
+    _store_free_lists(region, sorted(seen.extents + chunks + _tables(words)))
     _store_slots(words, seen.free)
     words[COUNT] = len(seen.extents)
     words[EXPIRING] = seen.expiring
@@ -126,7 +128,7 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     return seen.damaged
 
 
-def _settle(region: Any, burn: bool) -> None:
+def _settle(region: Any, burn: bool, salvage: bool) -> None:
     """No pending words; with the intent lost, no word that the dead writer may have sealed either."""
     words = region.words
     decided = words[COMMIT] & 1
@@ -137,12 +139,21 @@ def _settle(region: Any, burn: bool) -> None:
             if decided:
                 words[slot] = final_word(before)
             else:
-                journal.burn(region, slot, before)
+                _burn(region, slot, before, salvage)
         elif burn and _is_sealed_ahead(region, slot, word):
-            journal.burn(region, slot, word)
+            _burn(region, slot, word, salvage)
     fence()
     if decided:
         words[COMMIT] = words[COMMIT] + 1 & 0xFFFFFFFF
+
+
+def _burn(region: Any, slot: int, before: int, salvage: bool) -> None:
+    try:
+        journal.burn(region, slot, before)
+    except RegionDamagedError:
+        if not salvage:
+            raise
+        _give_up(region, slot, before)
 
 
 def _is_sealed_ahead(region: Any, slot: int, word: int) -> bool:
@@ -179,7 +190,7 @@ def scan(region: Any) -> Scan:
         cell = slot + SLOT_CELL + 2 * (word & WORD_CELL)
         block = words[cell]
         if not block:
-            free.append(slot)
+            (free if words[cell + 1] == word else damaged).append(slot)
             continue
         at = block * UNIT
         if at + RECORD_SIZE > end:
@@ -200,9 +211,9 @@ def scan(region: Any) -> Scan:
     return seen
 
 
-def _give_up(region: Any, slot: int) -> None:
+def _give_up(region: Any, slot: int, before: int) -> None:
     words = region.words
-    target = next_word(words[slot])
+    target = burnt_word(before)
     cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
     words[cell] = 0
     words[cell + 1] = target
@@ -270,7 +281,7 @@ def _switch_tables(region: Any, live: List[List[int]], gaps: List[Extent], top: 
     for partition, slots in enumerate(live):
         descriptor = DESCRIPTORS + partition
         entries, mask = index.table_image(words, slots)
-        units = size_class(table_size(len(entries)))[1]
+        units = index.table_units(len(slots))
         block = 0
         for i, (unit, room) in enumerate(gaps):
             if room >= units:
@@ -302,11 +313,10 @@ def _ensure(region: Any, top: int) -> Any:
     return region.words
 
 
-def _store_free_lists(region: Any, used: List[Extent], top: int) -> None:
+def _store_free_lists(region: Any, used: List[Extent]) -> None:
     """Free lists as the complement of what is used."""
     words = region.words
-    ends = [HEAP_START] + [unit + units for unit, units in used]
-    top = max(ends)
+    top = max([HEAP_START] + [unit + units for unit, units in used])
     heads = [0] * CLASSES
     free = 0
     previous_end = HEAP_START

@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 
 from . import index, intent, journal, rebuild
-from .errors import DatastoreError, RegionDamagedError
+from .errors import DatastoreError, RegionDamagedError, StoreFullError
 from .layout import (
     CHANGE,
     COMMIT,
@@ -26,6 +26,7 @@ from .layout import (
     KIND_CLEAR,
     KIND_NONE,
     KIND_REBUILD,
+    KIND_REPAIR,
     KIND_SLOT,
     KIND_STEP,
     SLOT_CELL,
@@ -54,6 +55,8 @@ def recover(region: Any, nonce: int) -> None:
             _finish(region, nonce)
         except (_Unusable, IndexError, struct.error):
             rebuild.rebuild(region, nonce, after_damage=True)
+    except StoreFullError:
+        raise  # the disk is full for now: the next writer tries again
     except (DatastoreError, IndexError, struct.error) as error:
         region.words[STATE] = STATE_DAMAGED
         raise RegionDamagedError(
@@ -81,12 +84,14 @@ def _finish(region: Any, nonce: int) -> None:
         words[KIND] = KIND_NONE
     elif kind == KIND_CLEAR:
         _finish_clear(region, nonce)
-    elif kind == KIND_REBUILD:
-        rebuild.rebuild(region, nonce)
+    elif kind in (KIND_REBUILD, KIND_REPAIR):
+        rebuild.rebuild(region, nonce, after_damage=kind == KIND_REPAIR)
     elif kind != KIND_NONE:
         raise _Unusable
     if words[JOURNAL_COUNT]:
         _finish_transaction(region, nonce)
+    if words[COMMIT] & 1:
+        raise _Unusable  # nothing under way could have left it so
 
 
 def _finish_slot(region: Any) -> None:

@@ -19,7 +19,7 @@ import time
 from zlib import crc32
 
 from . import layout, platform
-from .errors import FormatError, PlaceError, RegionDamagedError, StoreFullError
+from .errors import FormatError, PlaceError, RegionDamagedError, RegionNotFoundError, StoreFullError
 from .place import open_file
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
 INITIAL_PAGES = 1
+CHECK_NS = 100_000_000
 _SERIALIZER_NAMES = {number: name for name, number in layout.SERIALIZERS.items()}
 
 
@@ -57,6 +58,8 @@ class Region:
         self.words: Any = None
         self.longs: Any = None
         self.units = 0
+        # The wall clock may jump either way, so the last check has two bounds.
+        self.checked = self.check_due = 0
         try:
             self._header_page = self.file.read(layout.HEADER_SIZE)
             self.header = read_static(self._header_page, path)
@@ -70,9 +73,12 @@ class Region:
     # --- mapping -------------------------------------------------------------------------------------
     def map(self) -> None:
         """Map as much as is published now. The old view stays with whoever still uses it."""
-        size = os.fstat(self.file.fileno()).st_size
         # The published length, not the file's: a writer that died while growing left a longer file.
-        published = self._published() * layout.PAGE
+        self._map_pages(self._published())
+
+    def _map_pages(self, pages: int) -> None:
+        size = os.fstat(self.file.fileno()).st_size
+        published = pages * layout.PAGE
         if not layout.PAGE <= published <= min(size, layout.MAX_REGION):
             raise RegionDamagedError(
                 f"the region {self.path} was truncated or damaged: it should have {published:,} bytes, its file has "
@@ -115,17 +121,40 @@ class Region:
                 free=0,
                 hint="free space on the file system that holds the region",
             ) from error
+        self._map_pages(pages)  # first: where a longer view cannot be had, nothing has happened
         self.words[layout.LENGTH] = pages  # PUBLISH: the blocks are there
-        self.map()
+
+    def open_lock_file(self) -> Any:
+        """A file to lock for this region: the region's own inode, by an open file description of its own."""
+        if platform.LOCK_IN_OWN_FILE:
+            return open(self.path + ".lock", "a+b", buffering=0)
+        file = os.fdopen(open_file(self.path, self.writable), "r+b" if self.writable else "rb", buffering=0)
+        status = os.fstat(file.fileno())
+        if (status.st_dev, status.st_ino) != self._identity:
+            file.close()
+            raise self._orphaned()
+        return file
 
     # --- identity ------------------------------------------------------------------------------------
-    def is_orphan(self) -> bool:
-        """Whether an outsider removed or replaced the file under this handle."""
+    def check_place(self, now: int) -> None:
+        """Is the file that this handle maps still the one that others would open? `now`: wall clock, ns.
+
+        Called by every write and every slow read when :attr:`checked` is more than 100 ms away.
+        """
         try:
             status = os.stat(self.path, follow_symlinks=False)
-        except OSError:
-            return True
-        return (status.st_dev, status.st_ino) != self._identity
+        except OSError as error:
+            raise self._orphaned() from error
+        if (status.st_dev, status.st_ino) != self._identity:
+            raise self._orphaned()
+        self.checked, self.check_due = now, now + CHECK_NS
+
+    def _orphaned(self) -> RegionNotFoundError:
+        return RegionNotFoundError(
+            f"the region {self.path} was removed or replaced by somebody while it was in use; what this handle "
+            "still sees is the old one: close it and open again",
+            path=self.path,
+        )
 
     def become(self, other: Region) -> None:
         """Take over another view of the same region, so that everybody who holds this one uses it."""
@@ -211,16 +240,26 @@ def create(path: str, policy: Policy, *, replace: bool) -> None:
             os.write(fd, initial_image(policy))
         finally:
             os.close(fd)
-        if replace or not hasattr(os, "link"):
+        if replace or not _link(temporary, path):
             os.replace(temporary, path)
         else:
-            os.link(temporary, path)
             os.unlink(temporary)
     except FileExistsError:  # somebody else's creation lock was another file: his region is as good
         os.unlink(temporary)
     except OSError as error:
         _discard(temporary)
         raise PlaceError(f"the region {path} cannot be created: {error.strerror}", path=path) from error
+
+
+def _link(temporary: str, path: str) -> bool:
+    """Give the file its name unless that is taken (``FileExistsError``). False where links cannot be made."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except (AttributeError, OSError):  # Windows of old, FAT, some Androids: the creation lock must do
+        return False
+    return True
 
 
 def initial_image(policy: Policy, *, seed: Optional[int] = None) -> bytes:

@@ -27,6 +27,8 @@ from .layout import (
     PAGE_UNITS,
     PARTITIONS,
     RECORD,
+    SEQ_RETIRE,
+    SEQ_SHIFT,
     SLOT_CELL,
     SLOT_USED,
     TAG_FREE,
@@ -81,10 +83,9 @@ class Space:
             descriptor = DESCRIPTORS + partition
             entries = len(index.live_entries(region.words, region.words[descriptor]))
             self._until_planned(
-                2 * entries + 8,
+                index.table_units(entries),
                 lambda plan: index.plan_table(plan, region, partition, region.units),
                 False,
-                publish=descriptor,
             )
             moved = True
         if index.needs_chunk(region.words):
@@ -109,7 +110,7 @@ class Space:
         heap.push(plan, heap.carve(plan, units, region.units), units)
         return True
 
-    def _until_planned(self, units: int, make: Callable[[Plan], bool], inserting: bool, publish: int = 0) -> None:
+    def _until_planned(self, units: int, make: Callable[[Plan], bool], inserting: bool) -> None:
         """Run `make` on fresh plans, making more room between, until it succeeds; then do the plan."""
         words = self.writer.region.words
         if not heap.find_free(words, units) and self._is_sweep_worth():
@@ -121,7 +122,7 @@ class Space:
             plan = Plan(self.writer.region.words)
             if make(plan):
                 if plan:
-                    self.writer.step_locked(plan, publish or None)
+                    self.writer.step_locked(plan)
                 return
             for relief in reliefs:
                 if relief():
@@ -139,7 +140,7 @@ class Space:
         words = region.words
         pages = words[LENGTH]
         limit = min(region.longs[MAX_SIZE_LONG], MAX_REGION)
-        if inserting:
+        if inserting and limit >= RESERVE * PAGE:
             limit -= limit // RESERVE
         needed = -(-(words[TOP] + units) // PAGE_UNITS)
         wanted = max(needed, pages + max(min(pages, GROW_FAST_PAGES), pages >> 3))
@@ -207,7 +208,7 @@ class Space:
         if not (expires and now >= expires):
             if not evict:
                 return False
-            if words[slot + SLOT_USED] and not force:
+            if words[slot + SLOT_USED] and not force and words[slot] >> SEQ_SHIFT < SEQ_RETIRE:
                 words[slot + SLOT_USED] = 0
                 self.writer.republish_locked(slot)
                 return False

@@ -271,11 +271,11 @@ class Datastore(Base):
 
     def _scan(self) -> Iterator[Record]:
         if not self._prefix:
-            return self._engine.reader.scan()
+            return self._engine.scan()
         prefix, length = tuple_prefix(self._prefix), len(self._prefix)
         return (
             record
-            for record in self._engine.reader.scan()
+            for record in self._engine.scan()
             if record.key.startswith(prefix) and len(decode_key(record.key)) == length + 1  # type: ignore[arg-type]
         )
 

@@ -36,11 +36,12 @@ from .layout import (
     SYSTEM_RESERVED,
     TAG_SYSTEM,
     UNIT,
+    VERSION_HIGH,
     VERSION_LONG,
+    VERSION_LOW,
     WORD_CELL,
-    record_units,
 )
-from .reader import final_word
+from .reader import final_word, sealed
 from .writer import Writer
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
@@ -98,7 +99,7 @@ def _check_reads(writer: Writer, reads: Reads) -> None:
 
 def _commit_locked(writer: Writer, writes: Sequence[Write]) -> int:
     region = writer.region
-    if len(writes) > journal.capacity(region.words):
+    if 2 * len(writes) > journal.capacity(region.words):
         # Twice as many entries as keys: a key whose slot is used up takes two.
         count = 2 * len(writes)
         writer.space.for_plan_locked(journal.units_for(count), lambda plan: journal.plan_capacity(plan, region, count))
@@ -113,8 +114,10 @@ def _commit_locked(writer: Writer, writes: Sequence[Write]) -> int:
         writer.leave_locked()
         raise
     words = region.words
-    version = region.longs[VERSION_LONG]
-    region.longs[VERSION_LONG] = version + len(pending)
+    if not pending:  # nothing but deletes of what is not there
+        writer.leave_locked()
+        return int(region.longs[VERSION_LONG])
+    version = _advance_version_locked(writer, len(pending))
     for write, entry in pending:
         version += 1
         _fill_locked(writer, write, entry, version)
@@ -127,6 +130,16 @@ def _commit_locked(writer: Writer, writes: Sequence[Write]) -> int:
     return int(version)
 
 
+def _advance_version_locked(writer: Writer, count: int) -> int:
+    """Give out `count` versions, as a step: a 64-bit store is two where words have 32. The version before."""
+    version = int(writer.region.longs[VERSION_LONG])
+    plan = Plan(writer.region.words)
+    plan[VERSION_LOW] = version + count & 0xFFFFFFFF
+    plan[VERSION_HIGH] = version + count >> 32
+    intent.step(writer.region, writer.nonce, plan)
+    return version
+
+
 def _reserve_locked(writer: Writer, write: Write) -> List[Tuple[Write, Entry]]:
     """Step 2 for one key. Its entries: none if it deletes what is not there, two if its slot is used up."""
     region = writer.region
@@ -136,7 +149,10 @@ def _reserve_locked(writer: Writer, write: Write) -> List[Tuple[Write, Entry]]:
         if write.value is None:
             if not slot:
                 return []
+            sealed(region, slot, before)
             return [_append_locked(writer, write, Plan(words), Entry(slot, before, 0, old, 0))]
+        if slot:
+            sealed(region, slot, before)  # what it frees later must be as long as it says
         used_up = slot and before >> SEQ_SHIFT >= SEQ_RETIRE
         inserting = not slot or used_up
         if used_up:
@@ -144,7 +160,7 @@ def _reserve_locked(writer: Writer, write: Write) -> List[Tuple[Write, Entry]]:
         if inserting and writer.space.for_insert_locked(write.hashed, entry):
             continue
         plan = Plan(words)
-        units = record_units(RECORD_SIZE + len(write.key) + len(write.value))
+        units = writer.units_for(RECORD_SIZE + len(write.key) + len(write.value))
         block = heap.carve(plan, units, region.units)
         if block:
             break
@@ -220,8 +236,8 @@ def clear(writer: Writer) -> int:
         ]
         words[KIND] = KIND_NONE
         words[DIRTY] = writer.nonce
+        _advance_version_locked(writer, 1)
         words[KIND] = KIND_CLEAR
-        region.longs[VERSION_LONG] += 1
         for slot, before in members:
             target = final_word(before)
             cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)

@@ -12,7 +12,6 @@ from collections.abc import MutableMapping
 from zlib import crc32
 
 from .errors import ArgumentError, ConflictError
-from .layout import CHANGE, COMMIT
 from .platform import now_ns
 from .transaction import Write
 
@@ -114,22 +113,18 @@ class Transaction(Base):
 
     def _read(self, key: Key, encoded: bytes) -> Any:
         if self._moment is None:
-            self._moment = self._now()
+            self._moment = self._engine.moment()
         record = self._engine.get(encoded)
         version = record.version if record else 0
         known = self._reads.setdefault(encoded, (crc32(encoded, self._engine.seed), version))
         self._names[encoded] = key
         if known[1] != version:
             raise self._conflict(key)
-        now = self._now()
+        now = self._engine.moment()
         if now != self._moment or now[1] & 1:
             self._verify()
             self._moment = now
         return _MISSING if record is None else self._store._codec.decode(record.kind, record.value, key)
-
-    def _now(self) -> Tuple[int, int]:
-        words = self._engine.region.words
-        return words[CHANGE], words[COMMIT]
 
     def _verify(self) -> None:
         """Everything that was read is still so."""

@@ -24,12 +24,11 @@ from zlib import crc32
 
 from . import heap, index, intent, recovery
 from .coordinator import Coordinator
-from .errors import LockLostError, ReadOnlyError, RegionDamagedError, RegionNotFoundError
+from .errors import LockLostError, ReadOnlyError, RegionDamagedError, TooLargeError
 from .heap import Plan
 from .intent import PAYLOAD_AT
 from .layout import (
     CHANGE,
-    CLASSES,
     COUNT,
     DIRTY,
     EMPTY,
@@ -42,9 +41,9 @@ from .layout import (
     KIND_SLOT,
     LENGTH,
     MAX_SIZE_LONG,
+    MAX_VALUE,
     PAGE_UNITS,
     RECORD,
-    RECORD_LENGTHS,
     RECORD_SIZE,
     SEQ_ONE,
     SEQ_RETIRE,
@@ -60,10 +59,12 @@ from .layout import (
     UNIT,
     VERSION_LONG,
     WORD_CELL,
+    list_class,
     record_units,
     size_class,
 )
 from .platform import NEEDS_FENCE, fence, now_ns
+from .reader import sealed
 from .region import Region
 from .space import Space
 
@@ -71,7 +72,6 @@ TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import List, Optional, Sequence, Set, Tuple
 
-ORPHAN_CHECK_NS = 100_000_000
 ANY = -1  # no condition on the version
 RETIRE = -1  # `put` did nothing: the slot is used up, and the key must move to another
 
@@ -87,7 +87,7 @@ def _flat(plan: Plan) -> List[int]:
 class Writer:
     """Writes of one handle. Every method named ``_locked`` needs the writer lock; the others take it."""
 
-    __slots__ = ("_orphan_check", "coordinator", "inside", "nonce", "now", "pinned", "region", "space")
+    __slots__ = ("coordinator", "inside", "nonce", "now", "pinned", "region", "space")
 
     def __init__(self, region: Region, coordinator: Coordinator) -> None:
         self.region = region
@@ -96,11 +96,12 @@ class Writer:
         self.inside = False  # a transaction is under way: its mark stays set between its steps
         self.pinned: Set[int] = set()  # slots of the transaction under way: neither expired nor evicted
         self.now = 0  # wall clock at the beginning of the frame
-        self._orphan_check = 0
         self.renew()
 
     def renew(self) -> None:
-        """A nonce of its own, also in a forked child."""
+        """A nonce of its own; in a forked child, nothing of what the parent's threads had under way."""
+        self.inside = False
+        self.pinned.clear()
         self.nonce = int.from_bytes(os.urandom(4), "little") | 1
 
     # --- the frame -----------------------------------------------------------------------------------
@@ -119,18 +120,8 @@ class Writer:
             )
         if words[DIRTY]:
             recovery.recover(region, self.nonce)
-        if now > self._orphan_check:
-            self._check_place(now)
-
-    def _check_place(self, now: int) -> None:
-        """At most every 100 ms: is the file that this handle maps still the one that others would open?"""
-        if self.region.is_orphan():
-            raise RegionNotFoundError(
-                f"the region {self.region.path} was removed or replaced by somebody while it was in use; "
-                "what this handle still sees is the old one: close it and open again",
-                path=self.region.path,
-            )
-        self._orphan_check = now + ORPHAN_CHECK_NS
+        if not region.checked <= now <= region.check_due:
+            region.check_place(now)
 
     def begin(self) -> None:
         """Take the lock and enter. Whoever calls this calls ``coordinator.release`` in a ``finally``."""
@@ -152,14 +143,14 @@ class Writer:
         words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
         words[DIRTY] = 0
 
-    def step_locked(self, plan: Plan, publish: Optional[int] = None) -> None:
+    def step_locked(self, plan: Plan) -> None:
         """Do a plan as one atomic step."""
-        intent.step(self.region, self.nonce, plan, publish)
+        intent.step(self.region, self.nonce, plan)
         if not self.inside:
             self.region.words[DIRTY] = 0
 
     # --- set -----------------------------------------------------------------------------------------
-    def put(  # noqa: PLR0912, PLR0915 - the steady state in one piece: calls would cost a third of it
+    def put(  # noqa: PLR0915 - the steady state in one piece: calls would cost a third of it
         self,
         key: bytes,
         hashed: int,
@@ -185,9 +176,8 @@ class Writer:
         units = (size + 15) >> 4
         number = units
         if units > 64:
-            number, units = size_class(units)
-            if number >= CLASSES:
-                raise self.space.full(units)
+            units = self.units_for(size)
+            number = list_class(units)
         coordinator = self.coordinator
         coordinator.acquire()
         try:
@@ -197,7 +187,7 @@ class Writer:
                 words[DIRTY]
                 or words[STATE] != STATE_LIVE
                 or words[LENGTH] * PAGE_UNITS != region.units
-                or now > self._orphan_check
+                or not region.checked <= now <= region.check_due
             ):
                 self.enter_locked(now)
                 words = region.words
@@ -272,6 +262,7 @@ class Writer:
         """Any set, with room made and derived words planned as it takes. The version."""
         region = self.region
         roomy = False
+        slot = word = old = old_size = entry = block = 0
         while True:
             words, data = region.words, region.data
             slot, word, old, old_size, entry = index.find(words, data, key, hashed)
@@ -295,6 +286,7 @@ class Writer:
         aside: Tuple[int, ...] = ()
         if old:
             aside = (slot + SLOT_USED, 1)
+            sealed(region, slot, word)  # what is freed must be as long as it says
             heap.push(plan, old, record_units(old_size))
             had_expiry = RECORD.unpack_from(data, old * UNIT)[7] != 0
         else:
@@ -409,9 +401,10 @@ class Writer:
         words = region.words
         word = words[slot]
         old = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
-        _, key_length, _, _, value_length, _, _, expires = RECORD.unpack_from(region.data, old * UNIT)
+        record = sealed(region, slot, word)
+        expires = RECORD.unpack_from(record)[7]
         plan = Plan(words)
-        heap.push(plan, old, record_units(RECORD_SIZE + key_length + value_length))
+        heap.push(plan, old, record_units(len(record)))
         index.give_slot(plan, slot, word >> SEQ_SHIFT)
         plan[COUNT] = words[COUNT] - 1
         if expires:
@@ -426,8 +419,7 @@ class Writer:
         words = region.words
         word = words[slot]
         block = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
-        _, key_length, _, _, value_length = RECORD_LENGTHS.unpack_from(region.data, block * UNIT)
-        record = region.data[block * UNIT : block * UNIT + RECORD_SIZE + key_length + value_length]
+        record = sealed(region, slot, word)
         version = region.longs[VERSION_LONG]
         self._publish_locked(slot, word, block, record, version, (), (), rewrite=False, inside=self.inside)
 
@@ -444,6 +436,18 @@ class Writer:
             self.coordinator.release()
 
     # --- helpers -------------------------------------------------------------------------------------
+    def units_for(self, size: int) -> int:
+        """Units of a record of `size` bytes; ``TooLargeError`` for one that no region could hold."""
+        limit = min(MAX_VALUE, int(self.region.longs[MAX_SIZE_LONG]))
+        if size > limit:
+            raise TooLargeError(
+                f"a key and value of {size - RECORD_SIZE:,} bytes are more than the region {self.region.path} may ever "
+                f"hold, {limit:,} bytes; open it with a larger `max_size`, or store the value in pieces",
+                size=size - RECORD_SIZE,
+                limit=limit,
+            )
+        return record_units(size)
+
     def version_at(self, block: int) -> int:
         """The version of the record in `block`; 0 if there is none, or it has expired."""
         if not block:

@@ -89,7 +89,7 @@ def op_remake(cfg):
 
 
 def remake(cfg):
-    # A dead holder may have left a table whose memory we write now: readers that are in it must be told first.
+    # A dead holder may have left a table whose memory we write now: readers in it must be told first.
     if cfg.get("remake_bump", "both") == "both":
         yield from fence(cfg)
         yield from bump_structure()

@@ -10,8 +10,8 @@ from .writer import writer
 
 
 class Scenario:
-    def __init__(self, name, expect, build, slow=False):
-        self.name, self.expect, self.build, self.slow = name, expect, build, slow
+    def __init__(self, name, expect, build):
+        self.name, self.expect, self.build, self.slow = name, expect, build, False
 
 
 def base_memory(cfg, placed, nblocks):
@@ -67,7 +67,7 @@ TABLE = []
 A_AND_B = [(0, "A", 0), (1, "B", 0)]
 
 
-def add(name, expect, cfg, placed, nblocks, threads, spec=None, slow=False, **kw):
+def add(name, expect, cfg, placed, nblocks, threads, spec=None, **kw):
     cfg = dict({"sum": "bound", "nblocks": nblocks, "slot_of": {key: slot for slot, key, _ in placed}}, **cfg)
     cfg.setdefault("nslots", max(2, len(placed)))
     if spec is None:
@@ -76,7 +76,7 @@ def add(name, expect, cfg, placed, nblocks, threads, spec=None, slow=False, **kw
     def build(**more):
         return Model(cfg, base_memory(cfg, placed, nblocks), spec, threads, **dict(kw, **more))
 
-    TABLE.append(Scenario(name, expect, build, slow))
+    TABLE.append(Scenario(name, expect, build))
 
 
 # ---------------------------------------------------------------- overwrite, block reuse, cached read, kill

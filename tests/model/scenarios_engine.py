@@ -72,7 +72,6 @@ def add(
     placed=(("A", 0), ("B", 0)),
     keys="ABC",
     frozen=None,
-    slow=False,
     **kw,
 ):
     cfg = dict(
@@ -95,7 +94,7 @@ def add(
         memory = engine_memory(cfg, placed, index, nblocks)
         return Model(cfg, memory, spec, threads, repair=recover, frozen=frozen, **dict(kw, **more))
 
-    TABLE.append(Scenario(name, expect, build, slow))
+    TABLE.append(Scenario(name, expect, build))
 
 
 REPAIR = ops(("nop",))

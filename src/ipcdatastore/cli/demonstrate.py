@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Optional
 
 import click
@@ -11,7 +10,7 @@ from ipcdatastore.demo import Report, Settings, plain, run
 
 from . import output
 from .options import common
-from .root import NOT_FOUND, USAGE, complain
+from .root import NOT_FOUND, complain
 
 DEFAULTS = Settings()
 
@@ -45,8 +44,8 @@ DEFAULTS = Settings()
 @click.option("--save-svg", metavar="FILE", help="Save a picture of the summary.")
 @common
 @click.pass_context
-def demo_verb(ctx: click.Context, save_svg: Optional[str], as_json: bool, **chosen: Any) -> None:
-    """Gather FOLDER into a store while others read it; verify, kill, compare.
+def demo_verb(ctx: click.Context, /, save_svg: Optional[str], as_json: bool, **chosen: Any) -> None:
+    """The main job on real files, verified.
 
     One process gathers a record for each file of FOLDER (default: this Python's standard library), others look
     them up at full speed while some are rewritten. Then a fresh process verifies every record against the disk,

@@ -19,7 +19,7 @@ OWN = ("cached", "cached_bytes", "uncached_reads", "retries", "locked_reads", "l
 @click.argument("name")
 @common
 def stats_verb(name: str, directory: Optional[str], as_json: bool, timeout: float) -> None:
-    """Figures of the store: records, bytes, versions, policy."""
+    """Figures of the store."""
     with open_store(name, directory, "r", timeout) as store:
         facts = {fact: value for fact, value in store.stats().items() if fact not in OWN}
     if as_json:
@@ -44,7 +44,8 @@ def for_people(facts: Dict[str, Any]) -> Dict[str, str]:
 
 
 def in_units(value: int) -> str:
-    """
+    """A second, rounded form of a number of bytes.
+
     >>> in_units(1000), in_units(1 << 30)
     ('', ' (1.0 GiB)')
     """
@@ -59,7 +60,9 @@ def in_units(value: int) -> str:
 @common
 @click.pass_context
 def check_verb(ctx: click.Context, name: str, directory: Optional[str], as_json: bool, timeout: float) -> None:
-    """Verify every invariant of the store, without changing it. Writers wait meanwhile.
+    """Verify that the store is whole.
+
+    Every invariant of the format is looked at, nothing is changed, and writers wait meanwhile.
 
     Work that a dead writer left half-done is reported too: it harms nobody, and the next write finishes it.
     """

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import click
 
 import ipcdatastore
 
 from . import text
+
+if TYPE_CHECKING:
+    from ipcdatastore.codec import Key
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -42,11 +45,12 @@ def key_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def parse_key(key: str, key_type: str) -> ipcdatastore.store.Key:
+def parse_key(key: str, key_type: str) -> Key:
     """KEY as the store knows it."""
     try:
-        return text.KEY_READERS[key_type](key)
-    except ValueError as error:
+        read: Callable[[str], Key] = text.KEY_READERS[key_type]
+        return read(key)
+    except (ValueError, TypeError, RecursionError) as error:
         raise click.BadParameter(f"{key!r} is not of type {key_type}: {error}", param_hint="KEY") from None
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Sequence, Tuple
-
-import click
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Sequence, Tuple
 
 from . import text
 
@@ -27,12 +25,12 @@ def console() -> Console:
 
 def write_line(line: str) -> None:
     """A line of UTF-8, whatever the locale says: a script shall find the same everywhere."""
-    write_bytes(line.encode("utf-8", "surrogateescape") + b"\n")
+    write_bytes(text.utf8(line) + b"\n")
 
 
 def write_bytes(data: bytes) -> None:
     """Bytes as they are."""
-    click.get_binary_stream("stdout").write(data)
+    sys.stdout.buffer.write(data)
 
 
 def write_json(value: Any) -> None:
@@ -89,9 +87,3 @@ def write_facts(facts: Dict[str, Any]) -> None:
     for name, value in facts.items():
         grid.add_row(Text(name.replace("_", " "), "dim"), Text(text.printable(str(value))))
     console().print(grid)
-
-
-def chunks(items: List[Any], size: int) -> Iterator[List[Any]]:
-    """The items, so many at a time."""
-    for at in range(0, len(items), size):
-        yield items[at : at + size]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import click
 
 import ipcdatastore
-from ipcdatastore.codec import Key, encode_key
 
 from . import output, text
 from .options import common, key_option, open_store, parse_key
 from .root import NOT_FOUND, complain
+
+if TYPE_CHECKING:
+    from ipcdatastore.codec import Key
 
 MOST_SHOWN = 60  # characters of a value in a table
 
@@ -58,7 +60,7 @@ def get_verb(
 def raw_bytes(value: Any) -> bytes:
     """The bytes of a value that is made of them."""
     if type(value) is str:
-        return value.encode("utf-8", "surrogateescape")
+        return text.utf8(value)
     if type(value) is bytes:
         return value
     raise click.UsageError(f"--raw writes str and bytes, and the value is a {type(value).__name__}")
@@ -75,7 +77,9 @@ def show_value(value: Any) -> None:
     from rich.text import Text
 
     if type(value) is str:
-        output.console().print(Text("\n".join(map(text.printable, value.split("\n")))), soft_wrap=True)
+        output.console().print(
+            Text("\n".join(text.printable(line, exact=False) for line in value.split("\n"))), soft_wrap=True
+        )
     else:
         output.console().print(Pretty(value, expand_all=False))
 
@@ -128,7 +132,7 @@ def list_verb(
 
 def read_lines(store: ipcdatastore.Datastore, prefix: Optional[str]) -> Iterator[Line]:
     """The keys that are asked for, each with its entry. A value that cannot be read ends nothing."""
-    for key in sorted((key for key in store if matches(key, prefix)), key=encode_key):
+    for key in sorted((key for key in store if matches(key, prefix)), key=order):
         try:
             entry = store.get_entry(key)
         except ipcdatastore.DecodeError as error:
@@ -136,6 +140,13 @@ def read_lines(store: ipcdatastore.Datastore, prefix: Optional[str]) -> Iterator
         else:
             if entry is not None:  # deleted meanwhile
                 yield Line(key, entry, "")
+
+
+def order(key: Key) -> Tuple[int, Any]:
+    """Numbers, then text, then bytes, then tuples, which no ``<`` compares with each other."""
+    if type(key) is tuple:
+        return 3, tuple(map(order, key))
+    return (int, str, bytes).index(type(key)), key
 
 
 def matches(key: Key, prefix: Optional[str]) -> bool:

@@ -12,6 +12,8 @@ import click
 
 import ipcdatastore
 
+from .text import printable
+
 OK = 0
 NOT_FOUND = 1
 USAGE = 2
@@ -34,11 +36,11 @@ VERBS = {
 class Verbs(click.Group):
     """Imports a verb's module when the verb is wanted, and turns every expected error into one line and a code."""
 
-    def list_commands(self, ctx: click.Context) -> List[str]:
+    def list_commands(self, ctx: click.Context) -> List[str]:  # noqa: ARG002 - click's signature
         """The verbs, in the order of the table."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:  # noqa: ARG002 - click's signature
         """The verb, None if there is no such."""
         if cmd_name not in VERBS:
             return None
@@ -64,6 +66,9 @@ def errors_as_codes(ctx: click.Context) -> Iterator[None]:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         ctx.exit(BROKEN_PIPE)
+    except ipcdatastore.RegionNotFoundError as error:
+        complain(f"{str(error).split(';')[0]}; `ipcdatastore set` creates one")
+        ctx.exit(FAILED)
     except (ipcdatastore.DatastoreError, OSError) as error:
         complain(str(error))
         ctx.exit(FAILED)
@@ -72,9 +77,9 @@ def errors_as_codes(ctx: click.Context) -> Iterator[None]:
         ctx.exit(INTERRUPTED)
 
 
-def complain(text: str) -> None:
+def complain(line: str) -> None:
     """One line on stderr."""
-    click.echo(f"ipcdatastore: {' '.join(text.split())}", err=True)
+    click.echo(f"ipcdatastore: {printable(' '.join(line.split()), exact=False)}", err=True)
 
 
 @click.command(

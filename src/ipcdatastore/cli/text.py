@@ -15,10 +15,12 @@ from __future__ import annotations
 import base64
 import json
 import math
-from typing import Any, Callable, Dict
+from typing import TYPE_CHECKING, Any, Callable, Dict
 
-from ipcdatastore.codec import Key
+if TYPE_CHECKING:
+    from ipcdatastore.codec import Key
 
+LONGEST_INT = 14_000  # bits
 MARKERS = ("$bytes", "$float", "$items", "$repr")
 
 
@@ -26,12 +28,14 @@ MARKERS = ("$bytes", "$float", "$items", "$repr")
 def to_json(value: Any) -> Any:
     """`value` as something that :func:`json.dumps` can write.
 
-    >>> to_json({1: b"\\0"}), to_json((1, None, "a")), to_json({"a": float("inf")})
-    ({'$items': [[1, {'$bytes': 'AA=='}]]}, [1, None, 'a'], {'a': {'$float': 'inf'}})
+    >>> to_json({1: b"a"}), to_json((1, None, "a")), to_json({"a": float("inf")})
+    ({'$items': [[1, {'$bytes': 'YQ=='}]]}, [1, None, 'a'], {'a': {'$float': 'inf'}})
     """
     kind = type(value)
-    if value is None or kind in (bool, int, str):
+    if value is None or kind in (bool, str):
         return value
+    if kind is int:  # Python refuses to write a longer one in decimal
+        return value if value.bit_length() <= LONGEST_INT else {"$repr": hex(value)}
     if kind is float:
         return value if math.isfinite(value) else {"$float": str(value)}
     if kind in (bytes, bytearray):
@@ -47,8 +51,12 @@ def to_json(value: Any) -> Any:
 
 def dumps(value: Any) -> str:
     """`value` as one line of JSON. Text that UTF-8 cannot hold is escaped."""
-    line = json.dumps(to_json(value), ensure_ascii=False)
-    return line if is_utf8(line) else json.dumps(to_json(value))
+    try:
+        written = to_json(value)
+        line = json.dumps(written, ensure_ascii=False)
+    except RecursionError:  # it holds itself
+        return json.dumps({"$repr": repr_of(value)})
+    return line if is_utf8(line) else json.dumps(written)
 
 
 def repr_of(value: Any) -> str:
@@ -57,6 +65,18 @@ def repr_of(value: Any) -> str:
         return repr(value)
     except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything
         return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+
+
+def utf8(text: str) -> bytes:
+    r"""`text` as bytes; a file name comes out as the bytes that it was made of.
+
+    >>> utf8("a\udcff")
+    b'a\xff'
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def is_utf8(text: str) -> bool:
@@ -109,7 +129,7 @@ def _nothing(text: str) -> None:
         raise ValueError("there is no value with --type none")
 
 
-KEY_READERS: Dict[str, Callable[[str], Key]] = {
+KEY_READERS: Dict[str, Callable[[str], Any]] = {
     "str": str,
     "int": int,
     "bytes": base64_bytes,
@@ -129,8 +149,8 @@ VALUE_READERS: Dict[str, Callable[[str], Any]] = {
 def key_line(key: Key) -> str:
     """A key on one line: text as it is but for control characters, numbers as digits, the rest as JSON.
 
-    >>> key_line("a\\tb"), key_line(7), key_line(("skin", 7))
-    ('a\\\\tb', '7', '["skin", 7]')
+    >>> key_line("a b"), key_line(7), key_line(("skin", 7))
+    ('a b', '7', '["skin", 7]')
     """
     return printable(key) if type(key) is str else dumps(key)
 
@@ -141,18 +161,22 @@ def value_line(value: Any) -> str:
         return printable(value)
     if type(value) is bytes:
         return base64.b64encode(value).decode("ascii")
-    written = to_json(value)
-    return printable(written["$repr"]) if isinstance(written, dict) and "$repr" in written else dumps(value)
+    if type(value) in (bool, int, float, list, tuple, dict) or value is None:
+        return dumps(value)
+    return printable(repr_of(value))
 
 
-def printable(text: str) -> str:
-    """`text` with everything escaped that would move a cursor, end a line, or not be written at all.
+def printable(text: str, *, exact: bool = True) -> str:
+    r"""`text` with everything escaped that would move a cursor, end a line, or not be written at all.
 
-    >>> printable("a\\x1b[2J\\n\\udcff\\\\")
-    'a\\\\x1b[2J\\\\n\\\\udcff\\\\\\\\'
+    `exact` escapes the backslash too, so that nothing else looks like an escape.
+
+    >>> print(printable("a\tb\x1b[2J\udcff\\"))
+    a\tb\x1b[2J\udcff\\
     """
-    if text.isprintable() and "\\" not in text:
+    if text.isprintable() and not (exact and "\\" in text):
         return text
     return "".join(
-        one if one.isprintable() and one != "\\" else one.encode("unicode_escape").decode("ascii") for one in text
+        one if one.isprintable() and not (exact and one == "\\") else one.encode("unicode_escape").decode("ascii")
+        for one in text
     )

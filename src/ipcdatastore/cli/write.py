@@ -46,7 +46,7 @@ def set_verb(
     as_json: bool,
     timeout: float,
 ) -> None:
-    """Store VALUE under KEY, in a new store if there is none of that NAME.
+    """Store VALUE under KEY; creates the store.
 
     With `-` as VALUE it is read from stdin, less one line end at its end (raw: exactly). A VALUE or KEY that
     begins with a dash goes behind `--`: set --type int -- demo level -5
@@ -84,7 +84,7 @@ def parse_value(value: Optional[str], value_type: str) -> Any:
         value = from_stdin()
     try:
         return text.VALUE_READERS[value_type](value)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise click.BadParameter(f"not of type {value_type}: {error}", param_hint="VALUE") from None
 
 

@@ -6,7 +6,8 @@ and again, and the same look-ups are made through a ``multiprocessing.Manager().
 
 :mod:`director` tells the story in order. The processes are in :mod:`gather`, :mod:`read`, :mod:`rewrite`,
 :mod:`verify`, :mod:`kill` and :mod:`compare`; they are started by :mod:`crew` and report through a store of their
-own, the board in :mod:`place`. All that is measured is defined in :mod:`figures`. Only :mod:`rich_display` needs ``rich``.
+own, the board in :mod:`place`. All that is measured is defined in :mod:`figures`. Only :mod:`rich_display` needs
+``rich``.
 """
 
 from .director import run

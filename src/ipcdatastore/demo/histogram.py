@@ -48,8 +48,7 @@ class Histogram:
         """Count one duration."""
         self.counts[bucket_of(ns)] += 1
         self.count += 1
-        if ns > self.max:
-            self.max = ns
+        self.max = max(self.max, ns)
 
     def merge(self, other: Histogram) -> None:
         """Count everything that `other` has counted."""

@@ -23,6 +23,7 @@ SETS = 97  # keys that are set one at a time
 PAIRS = 7
 WINDOW = 4 * SETS  # every key is written at least once in so many operations
 FIRST_WORD = 20.0  # seconds until a new writer must have written something
+MOST_TIMES = 4
 SHORTEST, LONGEST = 0.1, 0.3  # seconds of work before the kill
 
 
@@ -89,7 +90,9 @@ def kill(place: Place, crew: Crew, figures: Killing, tell: Callable[[], None]) -
     draw = random.Random()
     begun = time.perf_counter()
     number = 0
-    while figures.kills < figures.wanted and not figures.failures:
+    # At least as many as wanted, and on until one was inside an operation: between two there is nothing to repair.
+    most = MOST_TIMES * figures.wanted
+    while figures.kills < figures.wanted or (not figures.inside and figures.kills < most):
         before = number
         acknowledged = work_and_kill(crew, before, draw.uniform(SHORTEST, LONGEST), tell)
         figures.kills += 1
@@ -98,6 +101,8 @@ def kill(place: Place, crew: Crew, figures: Killing, tell: Callable[[], None]) -
         figures.unacknowledged += number - acknowledged
         figures.seconds = time.perf_counter() - begun
         tell()
+        if figures.failures:
+            return
 
 
 def examine(place: Place, acknowledged: int, figures: Killing) -> int:

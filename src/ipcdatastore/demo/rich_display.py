@@ -21,7 +21,7 @@ from .units import count, duration, micro, rate, share, size
 
 EVERY = 0.125  # seconds between two pictures
 WIDTH = 100
-PICTURE_WIDTH = 98
+BAR = 14
 
 
 class RichDisplay:
@@ -47,7 +47,7 @@ class RichDisplay:
 
 def view(report: Report) -> RenderableType:
     """The whole picture of a demo that runs."""
-    body = Group(_phases(report), Text(), _processes(report))
+    body = Group(_phases(report), _processes(report))
     return Panel(
         body, title=_title(report), subtitle=duration(report.seconds), box=box.ROUNDED, width=WIDTH, padding=(1, 2)
     )
@@ -64,7 +64,7 @@ def _phases(report: Report) -> Table:
     """One line a phase: what is done, what is under way and how far, what is to come."""
     table = Table.grid(padding=(0, 2))
     table.add_column(width=17)
-    table.add_column(width=20)
+    table.add_column(width=BAR)
     table.add_column(ratio=1)
     reached = PHASES.index(report.phase)
     for number, phase in enumerate(PHASES):
@@ -75,7 +75,7 @@ def _phases(report: Report) -> Table:
             mark, style, text = "▶", "bold cyan", _said(report, phase)
         else:
             mark, style, text = "·", "dim", ""
-        bar = ProgressBar(total=total, completed=done, width=20, finished_style="green", complete_style="cyan")
+        bar = ProgressBar(total=total, completed=done, width=BAR, finished_style="green", complete_style="cyan")
         table.add_row(Text(f"{mark} {phase}", style), bar if number <= reached else "", Text(text, "dim"))
     return table
 
@@ -99,13 +99,13 @@ def _said(report: Report, phase: str) -> str:
     return ""
 
 
-def _processes(report: Report, *, recent: bool = True) -> Table:
+def _processes(report: Report) -> Table:
     """Each process's speed. Of one that runs, as it is now; of one that is done, on average."""
-    recent = recent and report.phase == PHASES[0]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), expand=True, header_style="bold")
-    table.add_column("process")
-    for heading in ("per second", "from cache", "p50", "p99", "max", "operations"):
-        table.add_column(heading, justify="right")
+    recent = report.phase == PHASES[0]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, expand=True, header_style="bold")
+    table.add_column("process", no_wrap=True)
+    for heading in ("per second", "cache", "p50", "p99", "max", "total"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for number, one in enumerate(report.readers, 1):
         _add(table, f"reader {number}", one, one.recent_per_second if recent else one.per_second, "cyan")
     if len(report.readers) > 1:
@@ -114,12 +114,12 @@ def _processes(report: Report, *, recent: bool = True) -> Table:
     writer = report.rewriting
     if writer.writes:
         speed = writer.recent_per_second if recent else writer.per_second
-        table.add_row("writer", Text(rate(speed), "magenta"), "", *_latency(writer), count(writer.writes))
+        table.add_row("writer", Text(rate(speed)[:-2], "magenta"), "", *_latency(writer), count(writer.writes))
     return table
 
 
 def _add(table: Table, name: str, one: Reading, per_second: float, style: str) -> None:
-    speed = Text(rate(per_second), style)
+    speed = Text(rate(per_second)[:-2], style)
     table.add_row(name, speed, share(one.cache_hit_share), *_latency(one), count(one.reads))
 
 
@@ -134,14 +134,13 @@ def summary(report: Report) -> RenderableType:
     done.add_column(no_wrap=True)
     done.add_column(ratio=1)
     for title, text in rows(report):
-        done.add_row(Text(f"✔ {title}", "green"), Text(text))
+        shown = _comparison(report) if title == "compared" else Text(text)
+        done.add_row(Text(f"✔ {title}", "green"), shown)
     for problem in report.problems:
         done.add_row(Text("✘ failed", "bold red"), Text(problem, "red"))
     parts: List[RenderableType] = [done]
     if report.readers:
-        parts += [Text(), _processes(report, recent=False)]
-    if report.verified:
-        parts += [_comparison(report), Text()]
+        parts.append(_processes(report))
     where = machine()
     parts.append(Text(f"{where['python']} on {where['system']}, {where['cpus']} CPUs; {_note()}", "dim"))
     verdict = "all was verified" if report.verified else "FAILED"
@@ -162,30 +161,30 @@ def _note() -> str:
     return "one look-up of 64 is timed, and max is what the system's scheduler makes of it"
 
 
-def _comparison(report: Report) -> Table:
+def _comparison(report: Report) -> RenderableType:
     """Two bars, as long as a look-up takes."""
     figures = report.comparison
     table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    longest = max(figures.manager_us, figures.store_us) or 1
     for name, us, style in (
-        ("ipcdatastore", figures.store_us, "green"),
+        ("the store", figures.store_us, "green"),
         ("Manager().dict()", figures.manager_us, "red"),
     ):
-        bar = ProgressBar(
-            total=max(figures.manager_us, figures.store_us) or 1,
-            completed=us,
-            width=40,
-            complete_style=style,
-            finished_style=style,
-        )
-        table.add_row(name, Text(f"{us:.2f} µs a look-up", style), bar)
-    table.add_row("", Text(f"{figures.ratio:.0f} × as fast", "bold"), "")
-    return table
+        bar = ProgressBar(total=longest, completed=us, width=30, complete_style=style, finished_style=style)
+        table.add_row(name, Text(f"{us:.2f} µs", style), bar)
+    return Group(
+        Text.assemble(
+            (f"{figures.ratio:.0f} × as fast", "bold"),
+            f" as the same look-ups, by {figures.processes} processes, in a Manager().dict():",
+        ),
+        table,
+    )
 
 
 def save_svg(report: Report, path: str) -> None:
     """The summary as a picture."""
-    console = Console(
-        record=True, width=PICTURE_WIDTH + 2, file=io.StringIO(), force_terminal=True, color_system="truecolor"
-    )
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(summary(report))
     console.save_svg(path, title="ipcdatastore demo")

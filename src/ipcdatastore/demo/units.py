@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 def count(number: float) -> str:
-    """
+    """A number with its thousands apart.
+
     >>> count(1234567)
     '1,234,567'
     """
@@ -12,7 +13,8 @@ def count(number: float) -> str:
 
 
 def size(number: float) -> str:
-    """
+    """Bytes.
+
     >>> size(512), size(2_500_000)
     ('512 B', '2.5 MB')
     """
@@ -24,7 +26,8 @@ def size(number: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """
+    """Three digits are all that a rate is good for.
+
     >>> rate(990.4), rate(756_201), rate(1_234_567)
     ('990/s', '756,000/s', '1,230,000/s')
     """
@@ -33,7 +36,8 @@ def rate(per_second: float) -> str:
 
 
 def micro(ns: float) -> str:
-    """
+    """Nanoseconds, as µs or ms.
+
     >>> micro(950), micro(12_345), micro(12_345_678)
     ('0.95 µs', '12.3 µs', '12.3 ms')
     """
@@ -43,7 +47,8 @@ def micro(ns: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """
+    """Seconds, or ms.
+
     >>> duration(0.0421), duration(8.04)
     ('42 ms', '8.0 s')
     """
