@@ -417,8 +417,8 @@ def test_threads_of_a_forked_child_begin_together(directory):
 
 
 def reopening_twice(directory):
-    """A reader of the child reopens the handle; a second one does while the first already writes."""
-    store = ipcdatastore.open("region", directory=directory, timeout=0.2)
+    """Two threads of the child reopen the handle; the slower one may not drop the lock that the faster one holds."""
+    store = ipcdatastore.open("region", directory=directory, timeout=5)
     store["a"] = 1
 
     def child():
@@ -439,8 +439,13 @@ def reopening_twice(directory):
         late.start()
         assert inside.wait(60)
         finish = []
-        early = in_thread(lambda: finish.append(writing_thread(store, "a", 2)))
-        early.join(5)  # it may have to wait for the late one: then there is nothing to see here
+
+        def write():
+            store.get_many(["a"])
+            finish.append(writing_thread(store, "a", 2))
+
+        early = in_thread(write)
+        early.join(0.5)  # it may have to wait for the late one: then there is nothing to see here
         written.set()
         late.join(60)
         early.join(60)
@@ -693,7 +698,7 @@ def late_short_view(directory):
         return publish(writer, *arguments, **more)
 
     Region._install, Writer._publish_locked = slow_install, publish_later
-    thread = threading.Thread(target=lambda: store["big"], daemon=True)
+    thread = threading.Thread(target=lambda: list(store), daemon=True)
     thread.start()
     assert mapped.wait(60)
     store["bigger"] = b"2" * 400_000
@@ -704,6 +709,73 @@ def late_short_view(directory):
 
 def test_a_slow_mapping_does_not_shorten_the_view(directory):
     run(late_short_view, directory)
+
+
+def interrupted_growth(directory):
+    """Between the mapping of the longer file and the publishing of its length."""
+    from ipcdatastore.region import Region
+
+    store = ipcdatastore.open("region", directory=directory)
+    witness = ipcdatastore.open("region", directory=directory)
+    mapped = Region.map, Region._map_pages
+
+    def strike(original):
+        def mapping(region, *arguments):
+            original(region, *arguments)
+            raise KeyboardInterrupt
+
+        return mapping
+
+    Region.map, Region._map_pages = map(strike, mapped)
+    try:
+        store["big"] = b"1" * 50_000
+        store["big2"] = b"1" * 50_000
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError("the region did not grow")
+    finally:
+        Region.map, Region._map_pages = mapped
+    store["small"] = b"2" * 50_000
+    assert witness.get("small") == b"2" * 50_000
+    assert witness.check() == []
+    assert store.check() == []
+
+
+def test_interrupted_growth(directory):
+    run(interrupted_growth, directory)
+
+
+def failed_close(directory):
+    """A close that could not be done is done by the next one."""
+    store = ipcdatastore.open("region", directory=directory, timeout=0.05)
+    store["a"] = 1
+    finish = writing_thread(store, "a", 2)
+    try:
+        store.close()
+    except ipcdatastore.LockTimeoutError:
+        pass
+    error = finish()
+    assert error is None or isinstance(error, ipcdatastore.ClosedError), error
+    store.close()
+    try:
+        store.get("a")
+    except ipcdatastore.ClosedError:
+        pass
+    else:
+        raise AssertionError("the handle is still of use")
+    del store, finish, error
+    gc.collect()
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        assert "region.region" not in file.read()
+    paths = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    held = [os.readlink(path) for path in paths if os.path.lexists(path)]
+    assert not [path for path in held if "region.region" in path]
+
+
+@needs_proc
+def test_close_that_met_a_writer_can_be_done_again(directory):
+    run(failed_close, directory)
 
 
 def two_handles(directory):
@@ -844,8 +916,8 @@ def test_use_after_close_from_another_thread(directory):
 def interrupted(directory, kind, writes, timer):
     """Random interrupts of random writes. Whether the lock was free and the region whole each time."""
     rng = random.Random(20)
-    store = ipcdatastore.open("region", directory=directory, timeout=0.3)
-    witness = ipcdatastore.open("region", directory=directory, timeout=0.3)
+    store = ipcdatastore.open("region", directory=directory, timeout=0.05)
+    witness = ipcdatastore.open("region", directory=directory, timeout=0.05)
     state = {"armed": False}
 
     def strike(*_):
@@ -923,8 +995,11 @@ def interrupted(directory, kind, writes, timer):
                 witness["w"] = -n
         except BaseException as error:
             problems.append(f"{n}: {error!r}")
-            store.close()
-            store = ipcdatastore.open("region", directory=directory, timeout=0.3)
+            try:
+                store.close()
+            except ipcdatastore.LockTimeoutError:
+                store._engine.coordinator.after_fork()  # closes without unlocking
+            store = ipcdatastore.open("region", directory=directory, timeout=0.05)
             gc.collect()
         pair = witness.get_many(["p", "q"])
         if pair and pair.get("p") != pair.get("q"):

@@ -13,7 +13,6 @@ These numbers are frozen for format version 1: a region written by one release i
 from __future__ import annotations
 
 import struct
-import sys
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -68,7 +67,6 @@ VERSION = 44  # u64, two words: the last version given out
 MAX_SIZE = 46  # u64, two words: bytes
 VERSION_LONG = VERSION // 2  # the same two in 64-bit words
 MAX_SIZE_LONG = MAX_SIZE // 2
-VERSION_LOW, VERSION_HIGH = (VERSION, VERSION + 1) if sys.byteorder == "little" else (VERSION + 1, VERSION)
 RESERVED_WORDS = (48, 64)  # must be zero
 
 STATE_LIVE = 1

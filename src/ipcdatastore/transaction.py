@@ -13,6 +13,7 @@ Dead before 5: recovery burns the sealed words and undoes the reservations. Dead
 
 from __future__ import annotations
 
+import sys
 from zlib import crc32
 
 from . import heap, index, intent, journal, rebuild
@@ -36,9 +37,8 @@ from .layout import (
     SYSTEM_RESERVED,
     TAG_SYSTEM,
     UNIT,
-    VERSION_HIGH,
+    VERSION,
     VERSION_LONG,
-    VERSION_LOW,
     WORD_CELL,
 )
 from .reader import final_word, sealed
@@ -134,8 +134,8 @@ def _advance_version_locked(writer: Writer, count: int) -> int:
     """Give out `count` versions, as a step: a 64-bit store is two where words have 32. The version before."""
     version = int(writer.region.longs[VERSION_LONG])
     plan = Plan(writer.region.words)
-    plan[VERSION_LOW] = version + count & 0xFFFFFFFF
-    plan[VERSION_HIGH] = version + count >> 32
+    halves = (version + count & 0xFFFFFFFF, version + count >> 32)
+    plan[VERSION], plan[VERSION + 1] = halves if sys.byteorder == "little" else halves[::-1]
     intent.step(writer.region, writer.nonce, plan)
     return version
 

@@ -33,9 +33,9 @@ def write_bytes(data: bytes) -> None:
     sys.stdout.buffer.write(data)
 
 
-def write_json(value: Any) -> None:
+def write_json(document: Any) -> None:
     """One JSON document, on one line."""
-    write_line(text.dumps(value))
+    write_line(text.one_line(document))
 
 
 def write_json_array(items: Iterable[Any]) -> None:
@@ -43,7 +43,7 @@ def write_json_array(items: Iterable[Any]) -> None:
     write_bytes(b"[")
     separator = "\n"
     for item in items:
-        write_bytes(f"{separator}{text.dumps(item)}".encode())
+        write_bytes(f"{separator}{text.one_line(item)}".encode())
         separator = ",\n"
     write_bytes(b"\n]\n")
 

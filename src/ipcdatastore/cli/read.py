@@ -87,8 +87,8 @@ def show_value(value: Any) -> None:
 def entry_facts(entry: ipcdatastore.Entry) -> Dict[str, Any]:
     """All that is known about a key, for JSON. Times are seconds since the epoch, sizes bytes."""
     return {
-        "key": entry.key,
-        "value": entry.value,
+        "key": text.to_json(entry.key),
+        "value": text.to_json(entry.value),
         "type": type(entry.value).__name__,
         "version": entry.version,
         "size": entry.size,
@@ -158,7 +158,7 @@ def matches(key: Key, prefix: Optional[str]) -> bool:
 def json_of(line: Line, values: bool) -> Dict[str, Any]:
     """One key for JSON."""
     if line.entry is None:
-        return {"key": line.key, "error": line.error}
+        return {"key": text.to_json(line.key), "error": line.error}
     facts = entry_facts(line.entry)
     if not values:
         del facts["value"]

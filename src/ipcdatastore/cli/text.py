@@ -31,6 +31,13 @@ def to_json(value: Any) -> Any:
     >>> to_json({1: b"a"}), to_json((1, None, "a")), to_json({"a": float("inf")})
     ({'$items': [[1, {'$bytes': 'YQ=='}]]}, [1, None, 'a'], {'a': {'$float': 'inf'}})
     """
+    try:
+        return _to_json(value)
+    except RecursionError:  # it holds itself
+        return {"$repr": repr_of(value)}
+
+
+def _to_json(value: Any) -> Any:
     kind = type(value)
     if value is None or kind in (bool, str):
         return value
@@ -41,22 +48,23 @@ def to_json(value: Any) -> Any:
     if kind in (bytes, bytearray):
         return {"$bytes": base64.b64encode(value).decode("ascii")}
     if kind in (list, tuple):
-        return [to_json(item) for item in value]
+        return [_to_json(item) for item in value]
     if kind is dict:
         if all(type(key) is str for key in value) and not (len(value) == 1 and next(iter(value)) in MARKERS):
-            return {key: to_json(item) for key, item in value.items()}
-        return {"$items": [[to_json(key), to_json(item)] for key, item in value.items()]}
+            return {key: _to_json(item) for key, item in value.items()}
+        return {"$items": [[_to_json(key), _to_json(item)] for key, item in value.items()]}
     return {"$repr": repr_of(value)}
 
 
 def dumps(value: Any) -> str:
-    """`value` as one line of JSON. Text that UTF-8 cannot hold is escaped."""
-    try:
-        written = to_json(value)
-        line = json.dumps(written, ensure_ascii=False)
-    except RecursionError:  # it holds itself
-        return json.dumps({"$repr": repr_of(value)})
-    return line if is_utf8(line) else json.dumps(written)
+    """`value` as one line of JSON."""
+    return one_line(to_json(value))
+
+
+def one_line(document: Any) -> str:
+    """What :func:`to_json` gave, on one line. Text that UTF-8 cannot hold is escaped."""
+    line = json.dumps(document, ensure_ascii=False)
+    return line if is_utf8(line) else json.dumps(document)
 
 
 def repr_of(value: Any) -> str:

@@ -67,7 +67,7 @@ def set_verb(
         )
         ctx.exit(NOT_FOUND)
     if as_json:
-        output.write_json({"key": wanted, "version": stored})
+        output.write_json({"key": text.to_json(wanted), "version": stored})
 
 
 def parse_value(value: Optional[str], value_type: str) -> Any:
@@ -112,7 +112,7 @@ def delete_verb(
     with open_store(name, directory, "w", timeout) as store:
         deleted = store.delete(wanted)
     if as_json:
-        output.write_json({"key": wanted, "deleted": deleted})
+        output.write_json({"key": text.to_json(wanted), "deleted": deleted})
     if not deleted:
         complain(f"no key {key!r} in {name!r}")
         ctx.exit(NOT_FOUND)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
 import random
+import threading
 import time
+from multiprocessing.managers import SyncManager
 from statistics import mean, median
 from typing import Any, Callable, Dict, List
 
 from ipcdatastore import Datastore
 
-from .crew import CONTEXT, Crew, ctrl_c_withheld
+from .crew import CONTEXT, Crew, settle, undisturbed
 from .figures import Comparison
 from .place import Board, DemoError, Place
 
@@ -58,6 +63,19 @@ def sample(store: Datastore) -> Dict[str, Any]:
     return {key: store[key] for key in keys}
 
 
+def begin_manager() -> None:
+    """Run in the manager's process, which otherwise would outlive a director that was killed."""
+    settle()
+    threading.Thread(target=_end_with_director, daemon=True).start()
+
+
+def _end_with_director() -> None:
+    director = multiprocessing.parent_process()
+    if director is not None:
+        director.join()
+        os._exit(1)
+
+
 def compare(
     place: Place, board: Board, crew: Crew, figures: Comparison, seconds: float, tell: Callable[[], None]
 ) -> None:
@@ -70,9 +88,11 @@ def compare(
     if records:
         figures.store_reads, figures.store_us = race(board, crew, figures.processes, list(records), seconds, None, tell)
         tell()
-        with ctrl_c_withheld():
-            manager = CONTEXT.Manager()
-        with manager:
+        manager = SyncManager(ctx=CONTEXT)
+        with contextlib.ExitStack() as stack:
+            with undisturbed():
+                manager.start(begin_manager)
+                stack.callback(manager.shutdown)
             shared = manager.dict(records)
             figures.manager_reads, figures.manager_us = race(
                 board, crew, figures.processes, list(records), seconds, shared, tell

@@ -22,30 +22,38 @@ Process = multiprocessing.process.BaseProcess
 
 
 @contextlib.contextmanager
-def ctrl_c_withheld() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Children that are started in here never get a Ctrl-C; one that comes meanwhile reaches this process after.
 
-    The terminal sends it to all processes of the demo at once, and only the director shall act on it. A
-    child inherits what is blocked, so there is no moment in its start at which it could be interrupted.
+    The terminal sends it to all processes of the demo at once, and only the director shall act on it. A child
+    inherits what is blocked, so there is no moment in its start at which it could be interrupted; nor is there
+    one at which this process could leave a child half-started that nobody knows of.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield  # Windows: the child ignores it as soon as it can
         return
-    # Its start would unblock the signal again, between here and the child's.
+    # Its start would unblock the signals again, between here and the child's.
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def enter(place: Place, role: Any, function: Callable[..., None], args: Any) -> None:
-    """What every child runs: ``function(place, board, *args)``, with the reason on the board if it fails."""
+def settle() -> None:
+    """In a child: a SIGTERM ends it, a Ctrl-C is none of its business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
+def enter(place: Place, role: Any, function: Callable[..., None], args: Any) -> None:
+    """What every child runs: ``function(place, board, *args)``, with the reason on the board if it fails."""
+    settle()
     board = None
     try:
         board = Board(place, role)
@@ -70,9 +78,9 @@ class Crew:
     def start(self, role: Any, function: Callable[..., None], *args: Any) -> Process:
         """Start a process that runs ``function(place, board, *args)``."""
         process = CONTEXT.Process(target=enter, args=(self._place, role, function, args), daemon=True)
-        with ctrl_c_withheld():
+        with undisturbed():
             process.start()
-        self._processes[role] = process
+            self._processes[role] = process
         return process
 
     def watch(self) -> List[Any]:

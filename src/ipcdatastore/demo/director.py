@@ -12,7 +12,7 @@ from typing import Any, Iterator, Protocol
 from ipcdatastore import DatastoreError
 
 from .compare import compare
-from .crew import Crew
+from .crew import PATIENCE, Crew
 from .figures import Report, Settings
 from .gather import gather
 from .kill import kill
@@ -116,14 +116,24 @@ class _Director:
         for role in readers:
             self.crew.start(role, read, role[1])
         self.crew.start("rewriter", rewrite, 0)
-        until = time.monotonic() + settings.seconds
+        until = time.monotonic() + PATIENCE
+        started = False
         while time.monotonic() < until or not report.gathering.done:
             self.crew.watch()
+            if not started and self.all_started():  # only now, or a busy machine would leave no time to read
+                started, until = True, time.monotonic() + settings.seconds
             self.collect(readers)
             self.tell()
             time.sleep(TICK)
         self.crew.stop()
         self.collect(readers)
+
+    def all_started(self) -> bool:
+        """Whether every process has done something, as far as there is anything to do."""
+        report = self.report
+        readers = [one for one in report.readers if one.reads]
+        working = len(readers) == self.settings.readers and report.rewriting.writes > 0
+        return working or (report.gathering.done and not report.gathering.files)
 
     def collect(self, readers: Any) -> None:
         """What the processes have put on the board."""

@@ -8,7 +8,6 @@ it. So when it is dead, everything up to that number must be there, the one afte
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import random
 import time
 from typing import Any, Callable, Dict, List, Tuple
@@ -17,7 +16,7 @@ from ipcdatastore import Datastore
 
 from .crew import CONTEXT, Crew
 from .figures import MOST_NAMED, Killing
-from .place import Board, DemoError, Place
+from .place import Board, DemoError, Place, end_if_alone
 
 SETS = 97  # keys that are set one at a time
 PAIRS = 7
@@ -59,12 +58,13 @@ def write(place: Place, board: Board, acknowledged: Any) -> None:
     """The victim's whole life; it has no end of its own but the director's."""
     board.close()
     store = place.open("records")
-    director = multiprocessing.parent_process()
     number = acknowledged.value
-    while number % 1000 or director is None or director.is_alive():
+    while True:
         number += 1
         operate(store, number)
         acknowledged.value = number
+        if number % 1000 == 0:
+            end_if_alone(place)
 
 
 def work_and_kill(crew: Crew, number: int, seconds: float, tell: Callable[[], None]) -> int:

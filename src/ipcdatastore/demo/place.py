@@ -57,6 +57,14 @@ def remove(place: Place) -> None:
         time.sleep(0.05)
 
 
+def end_if_alone(place: Place) -> None:
+    """If the director was killed, there is nobody else who would clean up."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        remove(place)
+        raise SystemExit(1)
+
+
 class Board:
     """One process's handle on the board."""
 
@@ -77,11 +85,8 @@ class Board:
         return time.monotonic() >= self._next
 
     def report(self, figures: Any) -> None:
-        """Put this process's figures on the board. If the director is gone, so is the reason to live."""
-        parent = multiprocessing.parent_process()
-        if parent is not None and not parent.is_alive():
-            remove(self._place)
-            raise SystemExit(1)
+        """Put this process's figures on the board."""
+        end_if_alone(self._place)
         self._store[self._role] = figures
         self._next = time.monotonic() + REPORT_EVERY
 

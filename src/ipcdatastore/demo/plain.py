@@ -19,17 +19,18 @@ class NoDisplay:
 
 
 class PlainDisplay:
-    """A line every second, and one at the beginning of each phase."""
+    """A line every second, and one whenever something else begins."""
 
     def __init__(self) -> None:
-        self._phase = ""
+        self._phase = ("", False)
         self._next = 0.0
 
     def show(self, report: Report) -> None:
         """A line, if it is time."""
-        if not report.phase or (report.phase == self._phase and time.monotonic() < self._next):
+        phase = (report.phase, report.comparison.store_reads > 0)
+        if not report.phase or (phase == self._phase and time.monotonic() < self._next):
             return
-        self._phase = report.phase
+        self._phase = phase
         self._next = time.monotonic() + EVERY
         print(f"{report.seconds:5.1f} s  {report.phase:<15}  {line_of(report, report.phase)}".rstrip(), flush=True)
 

@@ -132,7 +132,7 @@ def summary(report: Report) -> RenderableType:
     """What was done and what came out of it; of a demo that failed, how far it came, and why it failed."""
     done = Table.grid(padding=(0, 2))
     done.add_column(no_wrap=True)
-    done.add_column(ratio=1)
+    done.add_column(ratio=1, overflow="fold")
     for title, text in rows(report):
         shown = _comparison(report) if title == "compared" else Text(text)
         done.add_row(Text(f"✔ {title}", "green"), shown)
@@ -142,7 +142,8 @@ def summary(report: Report) -> RenderableType:
     if report.readers:
         parts.append(_processes(report))
     where = machine()
-    parts.append(Text(f"{where['python']} on {where['system']}, {where['cpus']} CPUs; {_note()}", "dim"))
+    note = "; one look-up of 64 is timed, and max is what the system's scheduler makes of it" if report.readers else ""
+    parts.append(Text(f"{where['python']} on {where['system']}, {where['cpus']} CPUs{note}", "dim"))
     verdict = "all was verified" if report.verified else "FAILED"
     colour = "green" if report.verified else "red"
     subtitle = Text(f"{verdict} in {duration(report.seconds)}", f"bold {colour}")
@@ -155,10 +156,6 @@ def summary(report: Report) -> RenderableType:
         width=WIDTH,
         padding=(1, 2),
     )
-
-
-def _note() -> str:
-    return "one look-up of 64 is timed, and max is what the system's scheduler makes of it"
 
 
 def _comparison(report: Report) -> RenderableType:
