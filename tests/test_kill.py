@@ -59,7 +59,7 @@ def victim(directory, seed, clearing, evict):
     options = {"max_size": 1 << 20, "evict": "lru"} if evict else {}
     store = ipcdatastore.open("region", directory=directory, **options)
     say("ready")
-    out = os.dup(1)
+    hear()
     for name, argument in operations(seed, clearing):
         if name == "set":
             for key, value in argument.items():
@@ -81,7 +81,7 @@ def victim(directory, seed, clearing, evict):
             store.repair()
         elif name == "clear":
             store.clear()
-        os.write(out, b".")
+        os.write(1, b".")
 
 
 def apply(model, name, argument):
@@ -136,13 +136,10 @@ def kill_one(start, directory, rng, clearing, evict=False):
     seed = rng.getrandbits(32)
     child = start(victim, directory, seed, clearing, evict, uses=(operations,))
     assert child.hear() == "ready"
-    # Past the text layer, which has read no further than the line's end: the child was silent until then.
-    pipe = child.process.stdout.fileno()
+    child.say("go")
     enough = rng.choice((0, 1, rng.randrange(60), rng.randrange(400)))
     done = 0
-    early = child.process.stdout.read(0)
-    assert early == ""
-    buffered = child.process.stdout.buffer
+    buffered = child.process.stdout.buffer  # the text layer above it has nothing: the child was silent until now
     while done < enough:
         got = len(buffered.read1(65536))
         assert got, "the victim ended by itself:\n" + child._complaint()
@@ -155,7 +152,6 @@ def kill_one(start, directory, rng, clearing, evict=False):
         rest = len(buffered.read1(65536))
         done += rest
     assert child.process.wait() == -signal.SIGKILL
-    del pipe
     return seed, done
 
 

@@ -16,7 +16,6 @@ from . import check, place, platform, rebuild, recovery, transaction
 from .coordinator import Coordinator
 from .errors import (
     ClosedError,
-    ConflictError,
     DatastoreError,
     FormatError,
     LockTimeoutError,
@@ -47,7 +46,7 @@ from .layout import (
 from .reader import Reader, Record
 from .region import Policy, Region, create, is_stale, remove_leftovers
 from .transaction import Write
-from .writer import ANY, RETIRE, Writer
+from .writer import ANY, Writer
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -202,6 +201,8 @@ class Engine:
         self.coordinator.attach(region.open_lock_file())
         self.reader = Reader(region, self.coordinator)
         self.writer = Writer(region, self.coordinator)
+        self.writer.move_locked = self._move_locked
+        self.put = self.writer.put
         self.seed = region.header.seed
 
     def _apply_policy(self) -> None:
@@ -215,19 +216,6 @@ class Engine:
             self.writer.set_policy(max_size, number)
 
     # --- one key -------------------------------------------------------------------------------------
-    def put(self, key: bytes, kind: int, value: bytes, expires: int = 0, expect: int = ANY) -> Tuple[int, int]:
-        """Store a record. ``(version, 0)``, or ``(0, version found)`` where that is not `expect`."""
-        hashed = crc32(key, self.seed)
-        version, found = self.writer.put(key, hashed, kind, 0, value, expires, expect)
-        if version == RETIRE:
-            reads = {} if expect == ANY else {key: (hashed, expect)}
-            try:
-                return transaction.commit(self.writer, [Write(key, hashed, kind, 0, value, expires)], reads), 0
-            except ConflictError:
-                now = self.get(key)
-                return 0, now.version if now else 0
-        return version, found
-
     def get(self, key: bytes) -> Optional[Record]:
         """The record of `key` as it is now, None if there is none. Takes no lock."""
         if self._stale:
@@ -242,6 +230,11 @@ class Engine:
         if self._stale:
             self._renew()
         return self.reader.get_many([(key, crc32(key, self.seed)) for key in keys])
+
+    def _move_locked(self, key: bytes, kind: int, value: bytes, expires: int) -> int:
+        """Put a key whose slot is used up into another slot. Under the writer lock."""
+        write = Write(key, crc32(key, self.seed), kind, 0, value, expires)
+        return transaction.commit_locked(self.writer, [write])
 
     def scan(self) -> Iterator[Record]:
         """Every record, each as it was at some moment of the scan."""

@@ -2,8 +2,8 @@
 
 Three rules make a death harmless at any store:
 
-* while ``DIRTY`` is set, ``KIND`` says what the area holds; the area is only written while ``DIRTY`` is 0
-  or ``KIND`` is ``KIND_NONE``;
+* ``DIRTY`` is 0, or says in one word whose operation is under way (a nonce) and what the area holds of it
+  (a kind); the area is only written while it is 0 or its kind is ``KIND_NONE``;
 * all values are absolute, so finishing twice is the same as finishing once;
 * a CRC over the area, so that damage is told from a death.
 """
@@ -20,8 +20,7 @@ from .layout import (
     DIRTY,
     INTENT,
     INTENT_WORDS,
-    KIND,
-    KIND_NONE,
+    KIND_MASK,
     KIND_SLOT,
     KIND_STEP,
     MAX_STEP,
@@ -50,14 +49,14 @@ class SlotIntent:
 
 
 def declare(region: Any, payload: Sequence[int]) -> None:
-    """Store the payload and its CRC. ``DIRTY`` is 0, or ``KIND`` is ``KIND_NONE``."""
+    """Store the payload and its CRC. ``DIRTY`` is 0, or its kind is ``KIND_NONE``."""
     packed = _PACKERS[len(payload)](*payload)
     region.data[PAYLOAD_AT : PAYLOAD_AT + len(packed)] = packed
     region.words[INTENT] = crc32(packed)
 
 
 def step(region: Any, nonce: int, plan: Plan) -> None:
-    """Make all stores of `plan` happen or none, whoever dies when. ``DIRTY`` stays set.
+    """Make all stores of `plan` happen or none, whoever dies when. Leaves ``DIRTY`` = `nonce`.
 
     They happen in the order in which they were planned first.
     """
@@ -66,12 +65,10 @@ def step(region: Any, nonce: int, plan: Plan) -> None:
             f"internal limit: a step of {len(plan)} stores", needed=len(plan), free=MAX_STEP, hint="report this"
         )
     words = region.words
-    words[KIND] = KIND_NONE
     declare(region, [len(plan), *chain.from_iterable(plan.items())])
-    words[KIND] = KIND_STEP
-    words[DIRTY] = nonce
+    words[DIRTY] = nonce | KIND_STEP
     apply(words, plan)
-    words[KIND] = KIND_NONE
+    words[DIRTY] = nonce
 
 
 def apply(words: Any, stores: Dict[int, int]) -> None:
@@ -86,7 +83,7 @@ def apply(words: Any, stores: Dict[int, int]) -> None:
 
 def read_payload(region: Any) -> List[int]:
     """The intent area's words, longer than what was stored; empty if the CRC of no kind fits."""
-    kind = region.words[KIND]
+    kind = region.words[DIRTY] & KIND_MASK
     area = list(region.words[INTENT : INTENT + INTENT_WORDS])
     crc, body = area[0], area[1:]
     if kind == KIND_STEP:

@@ -45,8 +45,7 @@ SERIALIZERS = {"pickle": 1, "json": 2, "raw": 3}
 # --- dynamic header words (word indexes) -------------------------------------------------------------
 LENGTH = 24  # published length of the file, in pages
 STATE = 25
-DIRTY = 26  # 0, or the nonce of the handle whose operation is under way
-KIND = 27  # what the intent area holds while DIRTY is set
+DIRTY = 26  # 0, or nonce | kind: whose operation is under way, and what the intent area holds of it
 COMMIT = 28  # odd: pending slots are decided
 STRUCTURE = 29  # grows with every insert and index table switch
 CHANGE = 30  # grows with every write
@@ -77,6 +76,7 @@ EVICT_POLICIES = {"none": 0, "lru": 1}
 # --- intent area -------------------------------------------------------------------------------------
 INTENT = 64  # word index: crc, then the payload
 INTENT_WORDS = 192
+KIND_MASK = 7  # of DIRTY; the rest is the nonce
 KIND_NONE = 0  # nothing to finish
 KIND_STEP = 1  # [n, (address, value) * n]
 KIND_SLOT = 2  # [slot, before, target, version, n undo, n redo, (address, value) * (undo + redo)]

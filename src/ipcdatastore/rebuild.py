@@ -3,7 +3,7 @@
 The truth is: the slot chunks, each slot's word and cells, and the records they publish. Words are never
 rebuilt and never reset. The new tables go into space that nothing published uses, and one descriptor
 store each switches readers over, so nobody reads a table while it is written. May be killed anywhere:
-``KIND_REBUILD`` stays declared, and the next holder of the lock begins again.
+``KIND_REBUILD`` (or ``KIND_REPAIR``) stays declared, and the next holder of the lock begins again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from .layout import (
     HEAP_START,
     JOURNAL,
     JOURNAL_COUNT,
-    KIND,
-    KIND_NONE,
     KIND_REBUILD,
     KIND_REPAIR,
     LENGTH,
@@ -94,11 +92,8 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     raise ``RegionDamagedError`` before anything is changed.
     """
     words = region.words
-    if not words[DIRTY]:
-        words[KIND] = KIND_NONE
-        words[DIRTY] = nonce
     after_damage = after_damage or salvage
-    words[KIND] = KIND_REPAIR if after_damage else KIND_REBUILD
+    words[DIRTY] = nonce | (KIND_REPAIR if after_damage else KIND_REBUILD)
     jump = VERSION_JUMP if after_damage else 0
     region.longs[VERSION_LONG] += jump
     _settle(region, after_damage, salvage)
@@ -124,7 +119,7 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     words[EXPIRING] = seen.expiring
     words[JOURNAL] = words[JOURNAL_COUNT] = 0
     region.longs[VERSION_LONG] = max(region.longs[VERSION_LONG], seen.version + jump)
-    words[KIND] = KIND_NONE
+    words[DIRTY] = nonce
     return seen.damaged
 
 

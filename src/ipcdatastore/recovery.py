@@ -1,6 +1,6 @@
 """After a death: finish or undo exactly what the dead writer had declared. Under the writer lock.
 
-The next holder of the lock finds ``DIRTY`` set. What ``KIND`` says was declared is finished if it had been
+The next holder of the lock finds ``DIRTY`` set. What its kind says was declared is finished if it had been
 published, undone if not, in a few dozen stores whatever the size of the region; then the transaction
 in the journal, if there is one. All values are absolute, so recovery may itself be killed at any store and
 is run again by the next. Only where the intent is unusable (damage, not death) is everything derived
@@ -22,8 +22,8 @@ from .layout import (
     DIRTY,
     JOURNAL,
     JOURNAL_COUNT,
-    KIND,
     KIND_CLEAR,
+    KIND_MASK,
     KIND_NONE,
     KIND_REBUILD,
     KIND_REPAIR,
@@ -72,16 +72,16 @@ def recover(region: Any, nonce: int) -> None:
 
 def _finish(region: Any, nonce: int) -> None:
     words = region.words
-    kind = words[KIND]
+    kind = words[DIRTY] & KIND_MASK
     if kind == KIND_SLOT:
         _finish_slot(region)
-        words[KIND] = KIND_NONE
+        words[DIRTY] = nonce
     elif kind == KIND_STEP:
         payload = intent.read_payload(region)
         if not payload:
             raise _Unusable
         intent.apply(words, intent.parse_step(payload))
-        words[KIND] = KIND_NONE
+        words[DIRTY] = nonce
     elif kind == KIND_CLEAR:
         _finish_clear(region, nonce)
     elif kind in (KIND_REBUILD, KIND_REPAIR):
@@ -140,4 +140,4 @@ def _finish_clear(region: Any, nonce: int) -> None:
         journal.burn(region, slot, word_before_mark(word) if word & WORD_PENDING else word)
     if not held:
         rebuild.rebuild(region, nonce)
-    words[KIND] = KIND_NONE
+    words[DIRTY] = nonce

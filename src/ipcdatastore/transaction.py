@@ -24,9 +24,7 @@ from .journal import Entry
 from .layout import (
     DIRTY,
     EMPTY,
-    KIND,
     KIND_CLEAR,
-    KIND_NONE,
     RECORD,
     RECORD_SIZE,
     SEQ_RETIRE,
@@ -77,10 +75,8 @@ def commit(writer: Writer, writes: Sequence[Write], reads: Optional[Reads] = Non
     writer.begin()
     try:
         _check_reads(writer, reads or {})
-        return _commit_locked(writer, writes)
+        return commit_locked(writer, writes)
     finally:
-        writer.inside = False
-        writer.pinned.clear()
         writer.coordinator.release()
 
 
@@ -97,6 +93,15 @@ def _check_reads(writer: Writer, reads: Reads) -> None:
             )
 
 
+def commit_locked(writer: Writer, writes: Sequence[Write]) -> int:
+    """Do all `writes` at one moment. The region's version afterwards."""
+    try:
+        return _commit_locked(writer, writes)
+    finally:
+        writer.inside = False
+        writer.pinned.clear()
+
+
 def _commit_locked(writer: Writer, writes: Sequence[Write]) -> int:
     region = writer.region
     if 2 * len(writes) > journal.capacity(region.words):
@@ -104,7 +109,6 @@ def _commit_locked(writer: Writer, writes: Sequence[Write]) -> int:
         count = 2 * len(writes)
         writer.space.for_plan_locked(journal.units_for(count), lambda plan: journal.plan_capacity(plan, region, count))
     words = region.words
-    words[KIND] = KIND_NONE
     words[DIRTY] = writer.nonce
     writer.inside = True
     try:
@@ -234,10 +238,8 @@ def clear(writer: Writer) -> int:
             for slot in index.slots(words)
             if words[slot + SLOT_CELL + 2 * (words[slot] & WORD_CELL)]
         ]
-        words[KIND] = KIND_NONE
-        words[DIRTY] = writer.nonce
         _advance_version_locked(writer, 1)
-        words[KIND] = KIND_CLEAR
+        words[DIRTY] = writer.nonce | KIND_CLEAR
         for slot, before in members:
             target = final_word(before)
             cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)

@@ -36,8 +36,7 @@ from .layout import (
     EXPIRING,
     HEADS,
     INTENT,
-    KIND,
-    KIND_NONE,
+    KIND_MASK,
     KIND_SLOT,
     LENGTH,
     MAX_SIZE_LONG,
@@ -70,10 +69,10 @@ from .space import Space
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import List, Optional, Sequence, Set, Tuple
+    from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple
 
 ANY = -1  # no condition on the version
-RETIRE = -1  # `put` did nothing: the slot is used up, and the key must move to another
+MOST_HINTS = 20_000
 
 
 PACK_REPLACE = struct.Struct("=23I").pack
@@ -87,12 +86,26 @@ def _flat(plan: Plan) -> List[int]:
 class Writer:
     """Writes of one handle. Every method named ``_locked`` needs the writer lock; the others take it."""
 
-    __slots__ = ("coordinator", "inside", "nonce", "now", "pinned", "region", "space")
+    __slots__ = (
+        "coordinator",
+        "hints",
+        "inside",
+        "move_locked",
+        "nonce",
+        "now",
+        "pinned",
+        "region",
+        "slot_mark",
+        "space",
+    )
 
     def __init__(self, region: Region, coordinator: Coordinator) -> None:
         self.region = region
         self.coordinator = coordinator
         self.space = Space(self)
+        self.hints: Dict[bytes, Tuple[int, int, int]] = {}  # key -> slot, word, size of what this handle put
+        # How a key whose slot is used up gets another. Set by the engine: it is a transaction, which is above.
+        self.move_locked: Callable[[bytes, int, bytes, int], int]
         self.inside = False  # a transaction is under way: its mark stays set between its steps
         self.pinned: Set[int] = set()  # slots of the transaction under way: neither expired nor evicted
         self.now = 0  # wall clock at the beginning of the frame
@@ -102,7 +115,8 @@ class Writer:
         """A nonce of its own; in a forked child, nothing of what the parent's threads had under way."""
         self.inside = False
         self.pinned.clear()
-        self.nonce = int.from_bytes(os.urandom(4), "little") | 1
+        self.nonce = (int.from_bytes(os.urandom(4), "little") | KIND_MASK + 1) & ~KIND_MASK
+        self.slot_mark = self.nonce | KIND_SLOT
 
     # --- the frame -----------------------------------------------------------------------------------
     def enter_locked(self, now: int) -> None:
@@ -150,20 +164,10 @@ class Writer:
             self.region.words[DIRTY] = 0
 
     # --- set -----------------------------------------------------------------------------------------
-    def put(  # noqa: PLR0915 - the steady state in one piece: calls would cost a third of it
-        self,
-        key: bytes,
-        hashed: int,
-        kind: int,
-        flags: int,
-        value: bytes,
-        expires: int = 0,
-        expect: int = ANY,
+    def put(  # noqa: PLR0912, PLR0915 - the steady state in one piece: calls would cost a third of it
+        self, key: bytes, kind: int, value: bytes, expires: int = 0, expect: int = ANY
     ) -> Tuple[int, int]:
         """Store a record. ``(version, 0)``; or ``(0, version found)`` if that is not `expect` (0 = absent).
-
-        ``(RETIRE, 0)`` about once in a thousand million writes of one key: nothing was done, and the caller
-        moves the key to another slot.
 
         The steady state is told here in one piece: a record is replaced by one of the same size class, and
         its block takes the new one's place in the free list. Everything else is :meth:`_put_locked`.
@@ -181,24 +185,29 @@ class Writer:
         coordinator = self.coordinator
         coordinator.acquire()
         try:
-            self.now = now = time.time_ns()
+            now = time.time_ns()
             words = region.words
             if (
-                words[DIRTY]
-                or words[STATE] != STATE_LIVE
+                words[DIRTY]  # also of a damaged region: recovery failed, and never came to clear it
                 or words[LENGTH] * PAGE_UNITS != region.units
                 or not region.checked <= now <= region.check_due
             ):
                 self.enter_locked(now)
                 words = region.words
             data = region.data
-            slot, word, old, old_size, _ = index.find(words, data, key, hashed)
+            # Where this handle last put the key: if the slot's word is still that one, nothing changed since.
+            hint = self.hints.get(key)
+            if hint is not None and words[hint[0]] == hint[1]:
+                slot, word, old_size = hint
+                old = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
+            else:
+                slot, word, old, old_size, _ = index.find(words, data, key, crc32(key, region.header.seed))
             if expect != ANY:
                 found = self.version_at(old)
                 if found != expect:
                     return 0, found
             if word >> SEQ_SHIFT >= SEQ_RETIRE:
-                return RETIRE, 0
+                return self.move_locked(key, kind, value, expires), 0
             old_units = (old_size + 15) >> 4
             if old_units > 64:
                 old_units = record_units(old_size)
@@ -209,7 +218,8 @@ class Writer:
             if not same or (
                 (expires or words[EXPIRING]) and (expires != 0) != (RECORD.unpack_from(data, old * UNIT)[7] != 0)
             ):
-                return self._put_locked(key, hashed, kind, flags, value, expires, units), 0
+                self.now = now
+                return self._put_locked(key, kind, value, expires, units), 0
 
             target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
             version = region.longs[VERSION_LONG] + 1
@@ -226,11 +236,10 @@ class Writer:
             # fmt: on
             data[PAYLOAD_AT : PAYLOAD_AT + PACK_REPLACE_SIZE] = payload
             words[INTENT] = crc32(payload)
-            words[KIND] = KIND_SLOT
-            words[DIRTY] = self.nonce
+            words[DIRTY] = mark = self.slot_mark
 
             region.longs[VERSION_LONG] = version
-            record = RECORD.pack(slot, key_length, kind, flags, value_length, version, now, expires) + key + value
+            record = RECORD.pack(slot, key_length, kind, 0, value_length, version, now, expires) + key + value
             data[4 * new : 4 * new + size] = record
             cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
             words[cell] = block
@@ -248,19 +257,22 @@ class Writer:
             words[at + 1] = following
             words[at + 2] = 0
             words[neighbour] = behind
-            if words[DIRTY] != self.nonce:
+            if words[DIRTY] != mark:
                 raise self.lock_lost()
             words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
             words[DIRTY] = 0
+            hints = self.hints
+            if len(hints) >= MOST_HINTS:
+                hints.clear()
+            hints[key] = (slot, target, size)
             return version, 0
         finally:
             coordinator.release()
 
-    def _put_locked(
-        self, key: bytes, hashed: int, kind: int, flags: int, value: bytes, expires: int, units: int
-    ) -> int:
+    def _put_locked(self, key: bytes, kind: int, value: bytes, expires: int, units: int) -> int:
         """Any set, with room made and derived words planned as it takes. The version."""
         region = self.region
+        hashed = crc32(key, region.header.seed)
         roomy = False
         slot = word = old = old_size = entry = block = 0
         while True:
@@ -303,7 +315,7 @@ class Writer:
         if had_expiry != (expires != 0):
             plan[EXPIRING] = words[EXPIRING] + (1 if expires else -1)
         version = int(region.longs[VERSION_LONG] + 1)
-        header = RECORD.pack(slot, len(key), kind, flags, len(value), version, self.now, expires)
+        header = RECORD.pack(slot, len(key), kind, 0, len(value), version, self.now, expires)
         self._publish_locked(slot, word, block, header + key + value, version, undo, _flat(plan), aside)
         return version
 
@@ -329,8 +341,6 @@ class Writer:
         words = region.words
         data = region.data
         target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
-        if inside:
-            words[KIND] = KIND_NONE
         intent.declare(
             region,
             (
@@ -345,8 +355,7 @@ class Writer:
                 *redo,
             ),
         )
-        words[KIND] = KIND_SLOT
-        words[DIRTY] = self.nonce
+        words[DIRTY] = self.slot_mark
 
         region.longs[VERSION_LONG] = version
         if rewrite and block:
@@ -368,13 +377,10 @@ class Writer:
         numbers = iter(redo)
         for address, value in zip(numbers, numbers):
             words[address] = value
-        if words[DIRTY] != self.nonce:
+        if words[DIRTY] != self.slot_mark:
             raise self.lock_lost()
         words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
-        if inside:
-            words[KIND] = KIND_NONE
-        else:
-            words[DIRTY] = 0
+        words[DIRTY] = self.nonce if inside else 0
 
     # --- delete --------------------------------------------------------------------------------------
     def delete(self, key: bytes, hashed: int, expect: int = ANY) -> Tuple[Optional[bytes], int]:

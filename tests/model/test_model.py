@@ -10,7 +10,6 @@ from . import reader
 from .all_scenarios import SCENARIOS
 from .slow import SLOW
 
-
 ANSWERING = (reader.reader, reader.get_many, reader.get_many_indexed)
 
 
