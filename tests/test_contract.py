@@ -767,7 +767,7 @@ class TestPolicy:
 
 @pytest.mark.parametrize(
     ("limit", "size"),
-    [(PAGE, 0), (PAGE, 100), (PAGE, 3000), (4 * PAGE, 0), (4 * PAGE, 1000), (16 * PAGE, 1000), (16 * PAGE, 20_000)],
+    [(PAGE, 0), (PAGE, 100), (PAGE, 3000), (4 * PAGE, 0), (4 * PAGE, 1000), (8 * PAGE, 2000), (16 * PAGE, 20_000)],
 )
 class TestEviction:
     @pytest.fixture
@@ -960,8 +960,8 @@ def test_versions_grow_across_everything(opener):
     versions = [store.set("a", 1)]
     for use in (
         lambda: store.delete("a"),
-        lambda: store.clear(),
-        lambda: store.repair(),
+        store.clear,
+        store.repair,
         lambda: store.set_many({"a": 1, "b": 2}),
         lambda: opener(mode="n"),
         lambda: opener().close(),

@@ -19,6 +19,7 @@ LAYERS = [
     {"journal"},
     {"rebuild"},
     {"recovery"},
+    {"frame"},
     {"space"},
     {"writer"},
     {"transaction"},

@@ -75,6 +75,9 @@ class Coordinator:
             self._file.close()
         self._file = None
 
+    def __del__(self) -> None:
+        self._let_go()  # a handle that was dropped, not closed
+
     def acquire(self) -> None:
         """Become the writer, or raise ``LockTimeoutError`` after ``timeout`` seconds."""
         if not self._thread.acquire(False):

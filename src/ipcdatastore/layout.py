@@ -46,6 +46,7 @@ SERIALIZERS = {"pickle": 1, "json": 2, "raw": 3}
 LENGTH = 24  # published length of the file, in pages
 STATE = 25
 DIRTY = 26  # 0, or nonce | kind: whose operation is under way, and what the intent area holds of it
+UNUSED = 27  # must be zero
 COMMIT = 28  # odd: pending slots are decided
 STRUCTURE = 29  # grows with every insert and index table switch
 CHANGE = 30  # grows with every write

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from . import heap, index
 from .errors import StoreFullError
+from .frame import Frame
 from .heap import Block, Plan
 from .layout import (
     DESCRIPTORS,
@@ -43,8 +44,6 @@ TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Callable, Iterator
 
-    from .writer import Writer
-
 SWEEP_BLOCKS = 8  # looked at by a write that could also grow the file
 SWEEP_WORTH = 8  # sweep before growing when more than 1/8 of the heap is free or may have expired
 STEP_LIMIT = 60  # planned stores after which a join stops, well below what a step can hold
@@ -53,12 +52,12 @@ RESERVE = 32  # inserts leave 1/32 of the limit to overwrites and to the index
 
 
 class Space:
-    """Finds room in one region for its writer."""
+    """Finds room in one region for its frame."""
 
-    __slots__ = ("writer",)
+    __slots__ = ("frame",)
 
-    def __init__(self, writer: Writer) -> None:
-        self.writer = writer
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
 
     # --- what the writer asks for --------------------------------------------------------------------
     def for_record_locked(self, units: int, *, inserting: bool) -> bool:
@@ -67,8 +66,8 @@ class Space:
         Whether anything moved: expired or evicted records may be gone, so the caller looks its slot up
         again. Raises ``StoreFullError`` with nothing changed that anybody could see.
         """
-        words = self.writer.region.words
-        fits = words[TOP] + units <= self.writer.region.units
+        words = self.frame.region.words
+        fits = words[TOP] + units <= self.frame.region.units
         if fits and words[FREE_UNITS] < units and not self._is_sweep_worth():
             return False
         self._until_planned(units, lambda plan: self._plan_record(plan, units), inserting)
@@ -76,7 +75,7 @@ class Space:
 
     def for_insert_locked(self, hashed: int, entry: int) -> bool:
         """Make a slot and an index entry available. Whether anything moved: then look up again."""
-        region = self.writer.region
+        region = self.frame.region
         moved = False
         if index.is_crowded(region.words, entry, hashed):
             partition = hashed & PARTITIONS - 1
@@ -104,7 +103,7 @@ class Space:
     # --- how -----------------------------------------------------------------------------------------
     def _plan_record(self, plan: Plan, units: int) -> bool:
         """Put a block of exactly `units` at the head of its class, unless the top has room anyway."""
-        region = self.writer.region
+        region = self.frame.region
         if not heap.find_free(region.words, units):
             return bool(region.words[TOP] + units <= region.units)
         heap.push(plan, heap.carve(plan, units, region.units), units)
@@ -112,17 +111,17 @@ class Space:
 
     def _until_planned(self, units: int, make: Callable[[Plan], bool], inserting: bool) -> None:
         """Run `make` on fresh plans, making more room between, until it succeeds; then do the plan."""
-        words = self.writer.region.words
+        words = self.frame.region.words
         if not heap.find_free(words, units) and self._is_sweep_worth():
             self._sweep(SWEEP_BLOCKS, units)
         reliefs: Iterator[Callable[[], bool]] = iter(
             (lambda: self._grow(units, inserting), lambda: self._join(units), lambda: self._evict(units))
         )
         while True:
-            plan = Plan(self.writer.region.words)
+            plan = Plan(self.frame.region.words)
             if make(plan):
                 if plan:
-                    self.writer.step_locked(plan)
+                    self.frame.step_locked(plan)
                 return
             for relief in reliefs:
                 if relief():
@@ -131,12 +130,12 @@ class Space:
                 raise self.full(units)
 
     def _is_sweep_worth(self) -> bool:
-        words = self.writer.region.words
+        words = self.frame.region.words
         return bool(words[EXPIRING] or words[FREE_UNITS] * SWEEP_WORTH > words[TOP])
 
     def _grow(self, units: int, inserting: bool) -> bool:
         """Make the file longer so that `units` fit at the top. Whether it may be that long."""
-        region = self.writer.region
+        region = self.frame.region
         words = region.words
         pages = words[LENGTH]
         limit = min(region.longs[MAX_SIZE_LONG], MAX_REGION)
@@ -152,11 +151,11 @@ class Space:
 
     # --- the sweep -----------------------------------------------------------------------------------
     def _all_blocks(self) -> int:
-        return int(self.writer.region.words[TOP])  # more than there can be
+        return int(self.frame.region.words[TOP])  # more than there can be
 
     def _sweep(self, blocks: int, units: int, *, evict: bool = False, force: bool = False) -> bool:
         """Walk up to `blocks` blocks, at most once around; stop early at a free run of `units`."""
-        region = self.writer.region
+        region = self.frame.region
         words = region.words
         unit = heap.first_block(region, words[HAND])
         walked = 0
@@ -173,7 +172,7 @@ class Space:
                 plan = Plan(words)
                 block = heap.join(plan, region, block, STEP_LIMIT)
                 plan[HAND] = block.unit
-                self.writer.step_locked(plan)
+                self.frame.step_locked(plan)
                 if block.units >= units or (not block.units and block.unit + units <= region.units):
                     found = True
                     break
@@ -191,17 +190,17 @@ class Space:
 
     def _extend(self, unit: int, now: int, force: bool) -> bool:
         """Free the block behind a free run, if it may go. Whether the run can be joined further."""
-        block = heap.block_at(self.writer.region, unit)
+        block = heap.block_at(self.frame.region, unit)
         if block.tag == TAG_FREE:
             return True
         return block.tag == TAG_RECORD and self._drop(block, now, True, force)
 
     def _drop(self, block: Block, now: int, evict: bool, force: bool) -> bool:
         """Delete the record in `block` if it has expired, or if it is its turn to be evicted."""
-        region = self.writer.region
+        region = self.frame.region
         slot, _, _, _, _, _, _, expires = RECORD.unpack_from(region.data, block.unit * UNIT)
         words = region.words
-        if slot in self.writer.pinned:
+        if slot in self.frame.pinned:
             return False
         if words[slot + SLOT_CELL + 2 * (words[slot] & WORD_CELL)] != block.unit:
             return False  # not published (yet): belongs to the operation under way
@@ -210,27 +209,27 @@ class Space:
                 return False
             if words[slot + SLOT_USED] and not force and words[slot] >> SEQ_SHIFT < SEQ_RETIRE:
                 words[slot + SLOT_USED] = 0
-                self.writer.republish_locked(slot)
+                self.frame.republish_locked(slot)
                 return False
-        self.writer.delete_slot_locked(slot)
+        self.frame.delete_slot_locked(slot)
         return True
 
     def _join(self, units: int) -> bool:
         """Join everything that is free, if that can help at all. Whether a run of `units` came of it."""
-        words = self.writer.region.words
+        words = self.frame.region.words
         if words[FREE_UNITS] < units and not words[EXPIRING]:
             return False
         return self._sweep(self._all_blocks(), units)
 
     def _evict(self, units: int) -> bool:
         """Let the clock hand go around until a run of `units` is free: twice politely, then by force."""
-        if not self.writer.region.words[EVICT]:
+        if not self.frame.region.words[EVICT]:
             return False
         return any(self._sweep(self._all_blocks(), units, evict=True, force=force) for force in (False, False, True))
 
     def full(self, units: int) -> StoreFullError:
         """The error for so many units that there is no room for."""
-        region = self.writer.region
+        region = self.frame.region
         limit = int(region.longs[MAX_SIZE_LONG])
         free = int(region.words[FREE_UNITS]) * UNIT
         return StoreFullError(

@@ -1,30 +1,14 @@
-"""One-key writes: plan, declare, write aside, publish with one store, finish.
-
-The frame of every write, under the writer lock:
-
-1. If ``DIRTY`` is set, its owner died: recover (:mod:`recovery`) before anything else.
-2. *Plan*, by loads only: the slot, a free block, every derived word that will change.
-3. *Declare*: store the intent (what to undo, what to redo, all absolute), then ``DIRTY``.
-4. Write the record into the free block and fill the cell that readers are not sent to, sealed for the
-   word to come. Of an insert: store the index entry. No reader can tell.
-5. **Publish**: one store of the slot's word, fenced on both sides.
-6. Redo list: free lists, counts, tombstone, ``STRUCTURE``. Then ``CHANGE``, then ``DIRTY`` = 0.
-
-Dead before 5: readers see the old record, recovery undoes 4. Dead after: readers see the new one,
-recovery finishes 6. An exception anywhere between 3 and 6 leaves ``DIRTY`` set and frees the lock, which
-is the same as a death. ``finally`` frees the lock and never clears the mark.
-"""
+"""One-key writes in the frame of :mod:`frame`: set and delete."""
 
 from __future__ import annotations
 
-import os
 import struct
 import time
 from zlib import crc32
 
-from . import heap, index, intent, recovery
+from . import heap, index
 from .coordinator import Coordinator
-from .errors import LockLostError, ReadOnlyError, RegionDamagedError, TooLargeError
+from .frame import Frame, flat
 from .heap import Plan
 from .intent import PAYLOAD_AT
 from .layout import (
@@ -36,11 +20,8 @@ from .layout import (
     EXPIRING,
     HEADS,
     INTENT,
-    KIND_MASK,
-    KIND_SLOT,
     LENGTH,
     MAX_SIZE_LONG,
-    MAX_VALUE,
     PAGE_UNITS,
     RECORD,
     RECORD_SIZE,
@@ -50,8 +31,6 @@ from .layout import (
     SLOT_CELL,
     SLOT_HASH,
     SLOT_USED,
-    STATE,
-    STATE_LIVE,
     STRUCTURE,
     TAG_FREE,
     TOP,
@@ -62,14 +41,14 @@ from .layout import (
     record_units,
     size_class,
 )
-from .platform import NEEDS_FENCE, fence, now_ns
+from .platform import NEEDS_FENCE, fence
 from .reader import sealed
 from .region import Region
 from .space import Space
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple
+    from typing import Callable, Dict, List, Optional, Tuple
 
 ANY = -1  # no condition on the version
 MOST_HINTS = 20_000
@@ -79,89 +58,17 @@ PACK_REPLACE = struct.Struct("=23I").pack
 PACK_REPLACE_SIZE = 92
 
 
-def _flat(plan: Plan) -> List[int]:
-    return [number for pair in plan.items() for number in pair]
-
-
-class Writer:
+class Writer(Frame):
     """Writes of one handle. Every method named ``_locked`` needs the writer lock; the others take it."""
 
-    __slots__ = (
-        "coordinator",
-        "hints",
-        "inside",
-        "move_locked",
-        "nonce",
-        "now",
-        "pinned",
-        "region",
-        "slot_mark",
-        "space",
-    )
+    __slots__ = ("hints", "move_locked", "space")
 
     def __init__(self, region: Region, coordinator: Coordinator) -> None:
-        self.region = region
-        self.coordinator = coordinator
+        super().__init__(region, coordinator)
         self.space = Space(self)
         self.hints: Dict[bytes, Tuple[int, int, int]] = {}  # key -> slot, word, size of what this handle put
         # How a key whose slot is used up gets another. Set by the engine: it is a transaction, which is above.
         self.move_locked: Callable[[bytes, int, bytes, int], int]
-        self.inside = False  # a transaction is under way: its mark stays set between its steps
-        self.pinned: Set[int] = set()  # slots of the transaction under way: neither expired nor evicted
-        self.now = 0  # wall clock at the beginning of the frame
-        self.renew()
-
-    def renew(self) -> None:
-        """A nonce of its own; in a forked child, nothing of what the parent's threads had under way."""
-        self.inside = False
-        self.pinned.clear()
-        self.nonce = (int.from_bytes(os.urandom(4), "little") | KIND_MASK + 1) & ~KIND_MASK
-        self.slot_mark = self.nonce | KIND_SLOT
-
-    # --- the frame -----------------------------------------------------------------------------------
-    def enter_locked(self, now: int) -> None:
-        """Steps before the first store of a write: the region is live, whole, and mapped as long as it is."""
-        region = self.region
-        words = region.words
-        if words[LENGTH] * PAGE_UNITS != region.units:
-            region.follow()
-            words = region.words
-        if words[STATE] != STATE_LIVE:
-            raise RegionDamagedError(
-                f"the region {region.path} was found damaged and is closed to writers; `repair` it",
-                path=region.path,
-                problems=("state",),
-            )
-        if words[DIRTY]:
-            recovery.recover(region, self.nonce)
-        if not region.checked <= now <= region.check_due:
-            region.check_place(now)
-
-    def begin(self) -> None:
-        """Take the lock and enter. Whoever calls this calls ``coordinator.release`` in a ``finally``."""
-        if not self.region.writable:
-            raise self.read_only()
-        self.coordinator.acquire()
-        try:
-            self.now = time.time_ns()
-            self.enter_locked(self.now)
-        except BaseException:
-            self.coordinator.release()
-            raise
-
-    def leave_locked(self) -> None:
-        """The last stores of a write. If the mark is not this handle's, somebody else was inside: stop."""
-        words = self.region.words
-        if words[DIRTY] != self.nonce:
-            raise self.lock_lost()
-        words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
-        words[DIRTY] = 0
-
-    def step_locked(self, plan: Plan) -> None:
-        """Do a plan as one atomic step."""
-        intent.step(self.region, self.nonce, plan)
-        if not self.inside:
-            self.region.words[DIRTY] = 0
 
     # --- set -----------------------------------------------------------------------------------------
     def put(  # noqa: PLR0912, PLR0915 - the steady state in one piece: calls would cost a third of it
@@ -316,71 +223,8 @@ class Writer:
             plan[EXPIRING] = words[EXPIRING] + (1 if expires else -1)
         version = int(region.longs[VERSION_LONG] + 1)
         header = RECORD.pack(slot, len(key), kind, 0, len(value), version, self.now, expires)
-        self._publish_locked(slot, word, block, header + key + value, version, undo, _flat(plan), aside)
+        self.publish_locked(slot, word, block, header + key + value, version, undo, flat(plan), aside)
         return version
-
-    def _publish_locked(
-        self,
-        slot: int,
-        word: int,
-        block: int,
-        record: bytes,
-        version: int,
-        undo: Sequence[int],
-        redo: Sequence[int],
-        aside: Sequence[int] = (),
-        rewrite: bool = True,
-        inside: bool = False,
-    ) -> None:
-        """Steps 3 to 6 of the frame. `aside` are stores that no reader can tell before the publish.
-
-        `block` = 0 publishes that the slot holds nothing. `rewrite` is False where the block holds the
-        record already. `inside`: a transaction is under way, whose mark stays.
-        """
-        region = self.region
-        words = region.words
-        data = region.data
-        target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
-        intent.declare(
-            region,
-            (
-                slot,
-                word,
-                target,
-                version & 0xFFFFFFFF,
-                version >> 32,
-                len(undo) >> 1,
-                len(redo) >> 1,
-                *undo,
-                *redo,
-            ),
-        )
-        words[DIRTY] = self.slot_mark
-
-        region.longs[VERSION_LONG] = version
-        if rewrite and block:
-            at = block * UNIT
-            data[at : at + len(record)] = record
-        cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
-        words[cell] = block
-        words[cell + 1] = crc32(record, target)
-        numbers = iter(aside)
-        for address, value in zip(numbers, numbers):
-            words[address] = value
-
-        if NEEDS_FENCE:
-            fence()
-        words[slot] = target  # PUBLISH: readers see the new record from here on
-        if NEEDS_FENCE:
-            fence()
-
-        numbers = iter(redo)
-        for address, value in zip(numbers, numbers):
-            words[address] = value
-        if words[DIRTY] != self.slot_mark:
-            raise self.lock_lost()
-        words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
-        words[DIRTY] = self.nonce if inside else 0
 
     # --- delete --------------------------------------------------------------------------------------
     def delete(self, key: bytes, hashed: int, expect: int = ANY) -> Tuple[Optional[bytes], int]:
@@ -401,34 +245,6 @@ class Writer:
         finally:
             self.coordinator.release()
 
-    def delete_slot_locked(self, slot: int) -> int:
-        """Delete what the slot holds. The version of the deletion."""
-        region = self.region
-        words = region.words
-        word = words[slot]
-        old = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
-        record = sealed(region, slot, word)
-        expires = RECORD.unpack_from(record)[7]
-        plan = Plan(words)
-        heap.push(plan, old, record_units(len(record)))
-        index.give_slot(plan, slot, word >> SEQ_SHIFT)
-        plan[COUNT] = words[COUNT] - 1
-        if expires:
-            plan[EXPIRING] = words[EXPIRING] - 1
-        version = region.longs[VERSION_LONG] + 1
-        self._publish_locked(slot, word, 0, b"", version, (), _flat(plan), inside=self.inside)
-        return int(version)
-
-    def republish_locked(self, slot: int) -> None:
-        """The same record under a new word: cached readers come to the slow path and read it again."""
-        region = self.region
-        words = region.words
-        word = words[slot]
-        block = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
-        record = sealed(region, slot, word)
-        version = region.longs[VERSION_LONG]
-        self._publish_locked(slot, word, block, record, version, (), (), rewrite=False, inside=self.inside)
-
     # --- policies ------------------------------------------------------------------------------------
     def set_policy(self, max_size: Optional[int], evict: Optional[int]) -> None:
         """Change what may be changed in a live region: its size limit and its eviction."""
@@ -440,34 +256,3 @@ class Writer:
                 self.region.words[EVICT] = evict
         finally:
             self.coordinator.release()
-
-    # --- helpers -------------------------------------------------------------------------------------
-    def units_for(self, size: int) -> int:
-        """Units of a record of `size` bytes; ``TooLargeError`` for one that no region could hold."""
-        limit = min(MAX_VALUE, int(self.region.longs[MAX_SIZE_LONG]))
-        if size > limit:
-            raise TooLargeError(
-                f"a key and value of {size - RECORD_SIZE:,} bytes are more than the region {self.region.path} may ever "
-                f"hold, {limit:,} bytes; open it with a larger `max_size`, or store the value in pieces",
-                size=size - RECORD_SIZE,
-                limit=limit,
-            )
-        return record_units(size)
-
-    def version_at(self, block: int) -> int:
-        """The version of the record in `block`; 0 if there is none, or it has expired."""
-        if not block:
-            return 0
-        _, _, _, _, _, version, _, expires = RECORD.unpack_from(self.region.data, block * UNIT)
-        return 0 if expires and now_ns() >= expires else int(version)
-
-    def read_only(self) -> ReadOnlyError:
-        """The error of every write through a read-only handle."""
-        return ReadOnlyError(f'the region {self.region.path} was opened with mode="r": open it with mode="w" to write')
-
-    def lock_lost(self) -> LockLostError:
-        """The error of a writer who finds another's mark where his own should be."""
-        return LockLostError(
-            f"another writer was inside {self.region.path} while this handle held the lock (was the process forked by "
-            "something that runs no fork hooks?); nothing more was touched"
-        )

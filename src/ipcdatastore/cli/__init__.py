@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib.util import find_spec
 from typing import List, Optional
@@ -21,6 +22,8 @@ def main(arguments: Optional[List[str]] = None) -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a character shall not end the output
+        sys.stdout.reconfigure(errors="backslashreplace")
     from .root import root
 
     root.main(arguments, prog_name="ipcdatastore")

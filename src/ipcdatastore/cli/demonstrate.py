@@ -41,7 +41,9 @@ DEFAULTS = Settings()
     metavar="N",
     help="How many writers are killed.",
 )
-@click.option("--save-svg", metavar="FILE", help="Save a picture of the summary.")
+@click.option(
+    "--save-svg", metavar="FILE", type=click.Path(dir_okay=False, writable=True), help="Save a picture of the summary."
+)
 @common
 @click.pass_context
 def demo_verb(ctx: click.Context, /, save_svg: Optional[str], as_json: bool, **chosen: Any) -> None:

@@ -1,20 +1,17 @@
-"""``get`` and ``list``. Neither creates a store, nor changes anything."""
+"""``get``: one value."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
-
-import ipcdatastore
 
 from . import output, text
 from .options import common, key_option, open_store, parse_key
 from .root import NOT_FOUND, complain
 
 if TYPE_CHECKING:
-    from ipcdatastore.codec import Key
+    pass
 
 MOST_SHOWN = 60  # characters of a value in a table
 
@@ -48,7 +45,7 @@ def get_verb(
         complain(f"no key {key!r} in {name!r}")
         ctx.exit(NOT_FOUND)
     if as_json:
-        output.write_json(entry_facts(entry))
+        output.write_json(text.entry_facts(entry))
     elif raw:
         output.write_bytes(raw_bytes(entry.value))
     elif output.on_terminal():
@@ -82,138 +79,3 @@ def show_value(value: Any) -> None:
         )
     else:
         output.console().print(Pretty(value, expand_all=False))
-
-
-def entry_facts(entry: ipcdatastore.Entry) -> Dict[str, Any]:
-    """All that is known about a key, for JSON. Times are seconds since the epoch, sizes bytes."""
-    return {
-        "key": text.to_json(entry.key),
-        "value": text.to_json(entry.value),
-        "type": type(entry.value).__name__,
-        "version": entry.version,
-        "size": entry.size,
-        "written_at": entry.written_at,
-        "expires_at": entry.expires_at,
-    }
-
-
-# --- list ------------------------------------------------------------------------------------------------
-class Line(NamedTuple):
-    """A key of the list. One whose value cannot be read here has an `error`."""
-
-    key: Key
-    entry: Optional[ipcdatastore.Entry]
-    error: str
-
-
-@click.command("list")
-@click.argument("name")
-@click.argument("prefix", required=False)
-@click.option("--values", is_flag=True, help="The values too.")
-@common
-def list_verb(
-    name: str, prefix: Optional[str], values: bool, directory: Optional[str], as_json: bool, timeout: float
-) -> None:
-    """List the keys, sorted.
-
-    With PREFIX, those str keys that begin with it, and those tuples whose first item does: the keys of a
-    namespace are such tuples. In a pipe, a line is: key, type of the value, bytes, version, time of writing,
-    time of expiry (seconds since the epoch; empty if never), and with --values the value.
-    """
-    with open_store(name, directory, "r", timeout) as store:
-        lines = read_lines(store, prefix)
-        if as_json:
-            output.write_json_array(json_of(line, values) for line in lines)
-        elif output.on_terminal():
-            show_list(list(lines), values, name)
-        else:
-            output.write_rows(row_of(line, values) for line in lines)
-
-
-def read_lines(store: ipcdatastore.Datastore, prefix: Optional[str]) -> Iterator[Line]:
-    """The keys that are asked for, each with its entry. A value that cannot be read ends nothing."""
-    for key in sorted((key for key in store if matches(key, prefix)), key=order):
-        try:
-            entry = store.get_entry(key)
-        except ipcdatastore.DecodeError as error:
-            yield Line(key, None, str(error))
-        else:
-            if entry is not None:  # deleted meanwhile
-                yield Line(key, entry, "")
-
-
-def order(key: Key) -> Tuple[int, Any]:
-    """Numbers, then text, then bytes, then tuples, which no ``<`` compares with each other."""
-    if type(key) is tuple:
-        return 3, tuple(map(order, key))
-    return (int, str, bytes).index(type(key)), key
-
-
-def matches(key: Key, prefix: Optional[str]) -> bool:
-    """Whether `key` is asked for."""
-    first = key[0] if type(key) is tuple and key else key
-    return prefix is None or (type(first) is str and first.startswith(prefix))
-
-
-def json_of(line: Line, values: bool) -> Dict[str, Any]:
-    """One key for JSON."""
-    if line.entry is None:
-        return {"key": text.to_json(line.key), "error": line.error}
-    facts = entry_facts(line.entry)
-    if not values:
-        del facts["value"]
-    return facts
-
-
-def row_of(line: Line, values: bool) -> List[str]:
-    """One key in a pipe."""
-    entry = line.entry
-    if entry is None:
-        return [text.key_line(line.key), "?", "", "", "", "", *([text.printable(line.error)] * values)]
-    expires = "" if entry.expires_at is None else f"{entry.expires_at:.3f}"
-    row = [text.key_line(entry.key), type(entry.value).__name__, str(entry.size), str(entry.version)]
-    row += [f"{entry.written_at:.3f}", expires]
-    return row + [text.value_line(entry.value)] * values
-
-
-def show_list(lines: List[Line], values: bool, name: str) -> None:
-    """The table."""
-    from rich.text import Text
-
-    columns = [("key", "left"), ("type", "left"), ("bytes", "right"), ("version", "right"), ("written", "left")]
-    columns += [("expires", "left")]
-    columns += [("value", "left")] * values
-    rows: List[List[Any]] = []
-    for line in lines:
-        key, entry = Text(text.key_line(line.key), "cyan"), line.entry
-        if entry is None:
-            rows.append([key, Text("unreadable", "red"), "", "", "", "", *([Text(line.error, "red")] * values)])
-            continue
-        expires = "" if entry.expires_at is None else f"in {span(entry.expires_at - time.time())}"
-        row = [key, type(entry.value).__name__, f"{entry.size:,}", f"{entry.version:,}"]
-        row += [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.written_at)), expires]
-        rows.append(row + [shorten(text.value_line(entry.value))] * values)
-    if rows:
-        output.write_table(columns, rows)
-    output.console().print(Text(f" {len(rows):,} {'key' if len(rows) == 1 else 'keys'} in {name}", "dim"))
-
-
-def shorten(line: str) -> str:
-    """As much of a value as a table has room for."""
-    return line if len(line) <= MOST_SHOWN else line[: MOST_SHOWN - 1] + "…"
-
-
-def span(seconds: float) -> str:
-    """A time to come, for people.
-
-    >>> span(59.4), span(3700), span(200000)
-    ('59 s', '1 h 1 min', '2 d 7 h')
-    """
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"

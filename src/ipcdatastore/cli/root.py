@@ -24,7 +24,7 @@ BROKEN_PIPE = 141
 # A new verb is a line here, and a click command of that name in the module. The order is that of `--help`.
 VERBS = {
     "get": "read",
-    "list": "read",
+    "list": "listing",
     "set": "write",
     "delete": "write",
     "stats": "inspect",

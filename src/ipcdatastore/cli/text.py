@@ -18,6 +18,7 @@ import math
 from typing import TYPE_CHECKING, Any, Callable, Dict
 
 if TYPE_CHECKING:
+    from ipcdatastore import Entry
     from ipcdatastore.codec import Key
 
 LONGEST_INT = 14_000  # bits
@@ -65,6 +66,19 @@ def one_line(document: Any) -> str:
     """What :func:`to_json` gave, on one line. Text that UTF-8 cannot hold is escaped."""
     line = json.dumps(document, ensure_ascii=False)
     return line if is_utf8(line) else json.dumps(document)
+
+
+def entry_facts(entry: Entry) -> Dict[str, Any]:
+    """All that is known about a key, for JSON. Times are seconds since the epoch, sizes bytes."""
+    return {
+        "key": to_json(entry.key),
+        "value": to_json(entry.value),
+        "type": type(entry.value).__name__,
+        "version": entry.version,
+        "size": entry.size,
+        "written_at": entry.written_at,
+        "expires_at": entry.expires_at,
+    }
 
 
 def repr_of(value: Any) -> str:

@@ -11,6 +11,7 @@ own, the board in :mod:`place`. All that is measured is defined in :mod:`figures
 """
 
 from .director import run
-from .figures import Report, Settings, standard_library
+from .figures import Report
+from .settings import Settings, standard_library
 
 __all__ = ["Report", "Settings", "run", "standard_library"]

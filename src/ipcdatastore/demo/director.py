@@ -13,12 +13,13 @@ from ipcdatastore import DatastoreError
 
 from .compare import compare
 from .crew import PATIENCE, Crew
-from .figures import Report, Settings
+from .figures import Report
 from .gather import gather
 from .kill import kill
 from .place import Board, DemoError, Place, scratch
 from .read import read
 from .rewrite import rewrite
+from .settings import Settings
 from .verify import verify
 
 TICK = 0.05  # seconds between two looks at the processes

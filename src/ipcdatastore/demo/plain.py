@@ -6,7 +6,7 @@ import time
 from typing import List, Tuple
 
 from .figures import Report, machine, total_of
-from .units import count, duration, micro, rate, share, size
+from .units import count, duration, micro, rate, several, share, size
 
 EVERY = 1.0  # seconds between two lines
 
@@ -52,7 +52,7 @@ def line_of(report: Report, phase: str) -> str:
     if phase == "kill":
         killing = report.killing
         done = count(killing.acknowledged)
-        return f"{killing.kills} writers, {killing.inside} inside an operation; {done} acknowledged writes"
+        return f"{several(killing.kills, 'writer')}, {killing.inside} inside an operation; {done} acknowledged writes"
     where = "a Manager().dict()" if report.comparison.store_reads else "the store"
     return f"the same look-ups in {where}"
 
@@ -82,7 +82,7 @@ def _gathered(report: Report) -> str:
 def _looked_up(report: Report) -> str:
     whole = total_of(report.readers)
     return (
-        f"{count(whole.reads)} times in {duration(whole.seconds)} by {len(report.readers)} processes: "
+        f"{count(whole.reads)} times in {duration(whole.seconds)} by {several(len(report.readers), 'process')}: "
         f"{rate(whole.per_second)}, {share(whole.cache_hit_share)} from the cache"
     )
 
@@ -107,7 +107,7 @@ def _verified(report: Report) -> str:
 def _killed(report: Report) -> str:
     done = report.killing
     return (
-        f"{done.kills} writers with SIGKILL, {done.inside} of them inside an operation, which the next one "
+        f"{several(done.kills, 'writer')} with SIGKILL, {done.inside} of them inside an operation, which the next one "
         f"repaired; {count(done.acknowledged)} acknowledged writes, none lost; {done.pairs} pairs, none in half"
     )
 
@@ -116,7 +116,7 @@ def _compared(report: Report) -> str:
     done = report.comparison
     return (
         f"{done.store_us:.2f} µs a look-up, {done.manager_us:.1f} µs in a Manager().dict(): {done.ratio:.0f} × as fast "
-        f"({done.processes} processes, {count(done.records)} records)"
+        f"(medians, {several(done.processes, 'process')}, {several(done.records, 'record')})"
     )
 
 

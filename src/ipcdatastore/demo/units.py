@@ -12,6 +12,15 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def several(number: int, thing: str) -> str:
+    """A number of things.
+
+    >>> several(1, "writer"), several(1200, "writer")
+    ('1 writer', '1,200 writers')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 'es' if thing.endswith('s') else 's'}"
+
+
 def size(number: float) -> str:
     """Bytes.
 
