@@ -203,7 +203,17 @@ class Case:
         return ipcdatastore.open(NAME, directory=self.directory, mode=mode, timeout=2)
 
 
+def limit_memory():
+    """Damage must not make anybody ask for gigabytes."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+
+
 def main(directory, first, count):
+    limit_memory()
     path = Path(directory) / f"{NAME}.region"
     expected, history = make_region(directory)
     image = path.read_bytes()

@@ -294,6 +294,7 @@ def test_the_terminal_view_and_the_picture(folder, directory, tmp_path):
         report = run(settings(folder, directory), display)
         console.print(rich_display.summary(report))
         shown = console.export_text()
+    assert report.problems == []
     assert "40 of 40 records equal the disk" in shown
     assert "all was verified" in shown
     rich_display.save_svg(report, str(tmp_path / "demo.svg"))

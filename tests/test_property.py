@@ -91,8 +91,8 @@ class Machine(RuleBasedStateMachine):
 
     def forget_evicted(self):
         if self.evict == "lru":
-            there = set(self.uncached)
-            self.model = {key: found for key, found in self.model.items() if key in there}
+            gone = set(self.live()) - set(self.uncached)
+            self.model = {key: found for key, found in self.model.items() if key not in gone}
 
     def put(self, key, value, expire=None):
         self.model[key] = (value, self.deadline(expire))

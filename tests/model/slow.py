@@ -70,7 +70,7 @@ SLOW = frozenset(
         "clear/weak clear, set A; get B; 1 kill",
         "clear/weak clear; get_many(A, B); 1 kill",
         "clear/weak clear, transaction A; get A; 1 kill",
-        "clear/BROKEN weak, aborted clear not burnt, transaction after it",
+        "clear/weak aborted clear not burnt, transaction A: harmless, absence is confirmed",
         "retire/sc transaction, new entry behind; get A x2; 2 kills",
         "retire/sc transaction, new entry behind; get_many(A, B); 1 kill",
         "retire/sc transaction, new entry before the old one, struct confirms a miss; get A x2; 1 kill",
@@ -78,5 +78,10 @@ SLOW = frozenset(
         "retire/sc the same, new entries behind, only struct confirms a miss",
         "retire/weak transaction, new entry behind; get A; 1 kill",
         "retire/weak transaction, new entry behind; get A x2",
+        "one/sc overwrite A, repairer, overwrite A, get A x2, 2 kills",
+        "one/sc delete A, insert C, set B, get B x2, 2 kills",
+        "one/BROKEN weak, word not burnt",
+        "rebuild/BROKEN recovery bumps structure before it stores the list again",
+        "rebuild/sc new table twice, set B; get A; 2 kills",
     ]
 )

@@ -176,7 +176,7 @@ def _comparison(report: Report) -> RenderableType:
     return Group(
         Text.assemble(
             (f"{figures.ratio:.0f} × as fast", "bold"),
-            f" as the same look-ups, by {several(figures.processes, 'process')}, in a Manager().dict() (medians):",
+            f" as the same look-ups in a Manager().dict() (medians, {several(figures.processes, 'process')}):",
         ),
         table,
     )
