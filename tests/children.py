@@ -4,6 +4,7 @@ The function's source goes to the child, not its module, so a child starts in a 
 the names that are imported here, `say` and `hear`, and whatever functions are named in `uses`.
 """
 
+import contextlib
 import gc
 import inspect
 import json
@@ -16,7 +17,6 @@ import tempfile
 import textwrap
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 HERE = str(Path(__file__).parent)
@@ -24,7 +24,7 @@ FUSE = 120  # seconds after which a child that hangs prints every thread's stack
 BOOT = f"import sys; sys.path.insert(0, {HERE!r}); import children; children.main()"
 NAMES = {
     module.__name__: module
-    for module in (gc, json, os, random, signal, sys, threading, time)  # what children may use
+    for module in (contextlib, gc, json, os, random, signal, sys, threading, time)  # what children may use
 }
 
 
@@ -78,7 +78,7 @@ class Child:
             "arguments": [os.fspath(a) if isinstance(a, os.PathLike) else a for a in arguments],
             "before": before,
         }
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         self.process = subprocess.Popen(
             [sys.executable, "-c", BOOT, json.dumps(order)],
             stdin=subprocess.PIPE,
@@ -125,7 +125,7 @@ class Child:
                 pass
 
 
-@contextmanager
+@contextlib.contextmanager
 def crew():
     """Yields ``start(function, *arguments, uses=(), before="")``. Nobody who was started outlives the block."""
     children = []

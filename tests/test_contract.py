@@ -839,6 +839,8 @@ class TestEviction:
             assert contents(store) == before
 
     def test_one_large_value(self, store, limit, size):
+        if size == 0:
+            pytest.skip("slots stay where they are, and there are many of them")
         for number in range(min(1000, 2 * limit // (size + 100))):
             store[number] = b"x" * size
         store["big"] = b"y" * (limit // 8)

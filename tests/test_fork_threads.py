@@ -1,5 +1,6 @@
 """Forks, threads and interrupts. Each scenario runs in a process of its own, so that a hang or a crash is seen."""
 
+import contextlib
 import gc
 import os
 import random
@@ -9,9 +10,9 @@ import threading
 import time
 
 import pytest
-from children import crew, hear, say
 
 import ipcdatastore
+from children import crew, hear, say
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX processes and signals")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
@@ -38,7 +39,7 @@ def in_child(function):
         signal.alarm(60)  # ends a hang; faulthandler's watchdog does not survive a fork
         function()
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - kept or shown, whatever it is
         import traceback
 
         traceback.print_exc()
@@ -85,7 +86,7 @@ def in_thread(function):
         def run(self):
             try:
                 function()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - kept or shown, whatever it is
                 self.error = error
 
     thread = Catching(daemon=True)
@@ -243,10 +244,8 @@ def fork_while_writing(directory):
         assert store["a"] == "new"
 
     def leaving_child():
-        try:
+        with contextlib.suppress(ipcdatastore.LockTimeoutError):
             store["c"] = 1
-        except ipcdatastore.LockTimeoutError:
-            pass
         store.close()
 
     pid = in_child(child)
@@ -343,10 +342,8 @@ def test_parent_killed_inside_a_write_and_its_child_lives_on(directory):
                 assert store["child"] == store.namespace("n")["child"] == "went on"
                 assert store.check() == []
         finally:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
 
 def fork_inside_cache(directory):
@@ -593,7 +590,7 @@ def close_under_use(directory, rounds):
                     job(i)
                 except ipcdatastore.ClosedError:
                     break
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - kept or shown, whatever it is
                     odd.append((number, turn, (number + turn) % len(jobs), repr(error)))
                     break
                 i += 1
@@ -649,7 +646,7 @@ def test_close_while_another_thread_is_inside_a_write(directory):
 
 def close_waiting(directory):
     holder = ipcdatastore.open("region", directory=directory)
-    store = ipcdatastore.open("region", directory=directory, timeout=30)
+    store = ipcdatastore.open("region", directory=directory, timeout=5)
     finish = writing_thread(holder, "a", 1)
     waiting = threading.Event()
     original = store._engine.coordinator._lock_file
@@ -677,27 +674,26 @@ def test_close_while_another_thread_waits_for_the_lock(directory):
 def late_short_view(directory):
     """A reader that maps a longer file slowly must not put its shorter view in the place of a newer, longer one."""
     from ipcdatastore.region import Region
-    from ipcdatastore.writer import Writer
 
     store = ipcdatastore.open("region", directory=directory)
     other = ipcdatastore.open("region", directory=directory)
     other["big"] = b"1" * 100_000
     mapped, go_on = threading.Event(), threading.Event()
-    install, publish = Region._install, Writer._publish_locked
+    install, grow = Region._install, Region.grow_locked
 
-    def slow_install(region, data):
+    def slow_install(region, *arguments):
         if threading.current_thread() is thread:
             mapped.set()
             go_on.wait(60)
-        install(region, data)
+        return install(region, *arguments)
 
-    def publish_later(writer, *arguments, **more):
-        if writer is store._engine.writer:
-            go_on.set()
-            thread.join(60)
-        return publish(writer, *arguments, **more)
+    def grow_and_wait(region, *arguments):
+        grow(region, *arguments)
+        go_on.set()
+        thread.join(60)
+        assert not thread.is_alive()
 
-    Region._install, Writer._publish_locked = slow_install, publish_later
+    Region._install, Region.grow_locked = slow_install, grow_and_wait
     thread = threading.Thread(target=lambda: list(store), daemon=True)
     thread.start()
     assert mapped.wait(60)
@@ -751,10 +747,8 @@ def failed_close(directory):
     store = ipcdatastore.open("region", directory=directory, timeout=0.05)
     store["a"] = 1
     finish = writing_thread(store, "a", 2)
-    try:
+    with contextlib.suppress(ipcdatastore.LockTimeoutError):
         store.close()
-    except ipcdatastore.LockTimeoutError:
-        pass
     error = finish()
     assert error is None or isinstance(error, ipcdatastore.ClosedError), error
     store.close()
@@ -785,9 +779,7 @@ def two_handles(directory):
     assert two["a"] == 1
     two["a"] = 2
     assert one["a"] == 2
-    threads = [
-        in_thread(lambda s=s: [s.increment("n") for _ in range(100)]) for s in (one, two) for _ in range(2)
-    ]
+    threads = [in_thread(lambda s=s: [s.increment("n") for _ in range(100)]) for s in (one, two) for _ in range(2)]
     for thread in threads:
         thread.join()
         assert thread.error is None, thread.error
@@ -899,7 +891,7 @@ def used_after_close(directory):
                 job()
             except ipcdatastore.ClosedError:
                 seen.append(None)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - kept or shown, whatever it is
                 seen.append(repr(error))
             else:
                 seen.append("no error")
@@ -961,8 +953,9 @@ def interrupted(directory, kind, writes, timer):
                     job(n)
                 else:
                     start = threading.Event()
+                    many = rng.randrange(200)
 
-                    def shoot(start=start, spins=rng.randrange(200)):
+                    def shoot(start=start, spins=many):
                         start.wait()
                         for _ in range(spins):
                             pass
@@ -993,7 +986,7 @@ def interrupted(directory, kind, writes, timer):
             else:
                 store["w"] = n
                 witness["w"] = -n
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - kept or shown, whatever it is
             problems.append(f"{n}: {error!r}")
             try:
                 store.close()
@@ -1046,7 +1039,7 @@ def reentrant_write(directory):
         (26, lambda: store.set_many({"a": 8, "c": 1})),
         (30, lambda: store.set("a", 9)),
         (26, lambda: store.delete("c")),
-        (26, lambda: store.clear()),
+        (26, store.clear),
     ):
         gate(store, address, lambda: None, lambda: os.kill(os.getpid(), signal.SIGUSR1))
         operation()

@@ -5,9 +5,9 @@ import sys
 import threading
 
 import pytest
-from children import crew, say
 
 import ipcdatastore
+from children import crew, say
 
 
 def interpreters(own_gil):
@@ -50,7 +50,7 @@ def in_threads(jobs):
     def run(job):
         try:
             job()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=(job,)) for job in jobs]

@@ -10,9 +10,9 @@ import random
 import signal
 
 import pytest
-from children import crew, hear, say
 
 import ipcdatastore
+from children import crew, hear, say
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
 
@@ -170,20 +170,19 @@ def contents(store, owner="victim"):
     return {entry.key: entry.value for entry in store.entries() if type(entry.key) is tuple and entry.key[0] == owner}
 
 
-def rounds():
-    """The seeds of the groups that the kills are done in: they run side by side, each on a region of its own."""
-    group = random.SystemRandom().getrandbits(32) if SEED is None else int(SEED)
-    return group
+def run_seed():
+    return random.SystemRandom().getrandbits(32) if SEED is None else int(SEED)
 
 
 @pytest.mark.parametrize("group", range(4))
 def test_killed_writer_alone(directory, group):
-    seed = f"{rounds()}-{group}"
+    run = run_seed()
+    seed = f"{run}-{group}"
     rng = random.Random(seed)
     model = {}
     with crew() as start:
         for turn in range(max(1, KILLS * 6 // 10 // 4)):
-            where = f"IPCDATASTORE_SEED={seed.split('-')[0]}, turn {turn}"
+            where = f"IPCDATASTORE_SEED={run}, turn {turn}"
             if turn % 3 == 0:
                 model = {}
                 name = directory / f"fresh {turn}"
@@ -214,7 +213,8 @@ def test_killed_writer_alone(directory, group):
 
 @pytest.mark.parametrize("group", range(2))
 def test_killed_writers_and_survivors(directory, group):
-    seed = f"{rounds()}-{group}"
+    run = run_seed()
+    seed = f"{run}-{group}"
     rng = random.Random("survivors" + seed)
     model = {}
     with crew() as start, ipcdatastore.open("region", directory=directory, timeout=30) as store:
@@ -222,7 +222,7 @@ def test_killed_writers_and_survivors(directory, group):
         for other in others:
             assert other.hear() == "ready"
         for turn in range(max(1, KILLS * 2 // 10 // 2)):
-            where = f"IPCDATASTORE_SEED={seed.split('-')[0]}, turn {turn}"
+            where = f"IPCDATASTORE_SEED={run}, turn {turn}"
             child_seed, done = kill_one(start, directory, rng, False)
             before, after, under_way = replay(model, child_seed, False, done)
             model = contents(store)
@@ -240,12 +240,13 @@ def test_killed_writers_and_survivors(directory, group):
 
 @pytest.mark.parametrize("group", range(2))
 def test_killed_writer_with_eviction(directory, group):
-    """Any key may be gone, but what is there is what the model says, and there is never more than fits."""
-    seed = f"{rounds()}-{group}"
+    """Any key may be gone, but what is there is what the model says."""
+    run = run_seed()
+    seed = f"{run}-{group}"
     rng = random.Random("evict" + seed)
     with crew() as start:
         for turn in range(max(1, KILLS * 2 // 10 // 2)):
-            where = f"IPCDATASTORE_SEED={seed.split('-')[0]}, turn {turn}"
+            where = f"IPCDATASTORE_SEED={run}, turn {turn}"
             name = directory / f"fresh {turn}"
             name.mkdir(mode=0o700)
             with ipcdatastore.open("region", directory=name, max_size=SMALL, evict="lru") as filler:
@@ -263,7 +264,21 @@ def test_killed_writer_with_eviction(directory, group):
             with ipcdatastore.open("region", directory=name, timeout=5) as store:
                 assert store.check() == [], (where, under_way)
                 assert contents(store) == frozen, (where, under_way)
-                assert store.stats()["file_bytes"] <= SMALL
                 for n in range(30):
                     store[("after", n)] = b"a" * 8000
                 assert store.check() == [], (where, under_way)
+
+
+@pytest.mark.parametrize("evict", ["none", "lru"])
+def test_repair_of_a_full_region_keeps_to_the_limit(directory, evict):
+    with ipcdatastore.open("region", directory=directory, max_size=SMALL, evict=evict) as store:
+        try:
+            for n in range(300):
+                store[n] = b"f" * 5000
+        except ipcdatastore.StoreFullError:
+            assert evict == "none"
+        before = {entry.key: entry.value for entry in store.entries()}
+        assert store.repair() == []
+        assert {entry.key: entry.value for entry in store.entries()} == before
+        assert store.check() == []
+        assert store.stats()["file_bytes"] <= SMALL

@@ -6,9 +6,9 @@ import signal
 import sys
 
 import pytest
-from children import crew, go, hear, say
 
 import ipcdatastore
+from children import crew, go, hear, say
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -33,7 +33,7 @@ def increment(directory, times):
         hear()
         for n in range(times):
             store.increment("shared")
-            store.modify("list", lambda value: value[-5:] + [n], default=[])
+            store.modify("list", lambda value, n=n: [*value[-5:], n], default=[])
         store.increment("float", 0.5, default=0.0)
         say(store["shared"])
 

@@ -97,6 +97,11 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     jump = VERSION_JUMP if after_damage else 0
     region.longs[VERSION_LONG] += jump
     _settle(region, after_damage, salvage)
+    # An earlier rebuild may have died after it switched some tables. What those replaced is used again below, so
+    # whoever still reads there must not take what he finds for the truth.
+    fence()
+    words[STRUCTURE] = words[STRUCTURE] + 1 & 0xFFFFFFFF
+    fence()
     seen = scan(region)
     if seen.damaged:
         if not salvage:

@@ -37,6 +37,7 @@ from .layout import (
     WORD_CELL,
     WORD_PENDING,
 )
+from .platform import fence
 from .reader import burnt_word, final_word, word_before_mark
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
@@ -65,7 +66,10 @@ def recover(region: Any, nonce: int) -> None:
             problems=getattr(error, "problems", (str(error),)),
         ) from error
     words = region.words
+    # Last, and fenced: a reader of several keys that sees the count unmoved has seen none of the stores above.
+    fence()
     words[STRUCTURE] = words[STRUCTURE] + 1 & 0xFFFFFFFF
+    fence()
     words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF  # what the dead writer published is announced by us
     words[DIRTY] = 0
 

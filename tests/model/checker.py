@@ -172,9 +172,7 @@ class Model:
             return
         self.returns += 1
         if action[1] not in legal[1]:
-            raise Found(
-                "LIN: get%r returns %r, legal were %r" % (legal[0], action[1], sorted(legal[1], key=repr))
-            )
+            raise Found("LIN: get%r returns %r, legal were %r" % (legal[0], action[1], sorted(legal[1], key=repr)))
 
     def forget(self, memory, threads):
         """Weak memory: drop history that no thread can read any more."""
@@ -198,9 +196,7 @@ class Model:
             view = lower(view)
             return value, view if view and any(view) else None  # to know nothing is to carry nothing
 
-        kept = tuple(
-            tuple([lower_entry(*entry) for entry in history[cut:]]) for history, cut in zip(memory, low)
-        )
+        kept = tuple(tuple([lower_entry(*entry) for entry in history[cut:]]) for history, cut in zip(memory, low))
         threads = tuple((t[0], t[1], lower(t[2]), lower(t[3]), lower(t[4]), t[5]) for t in threads)
         return kept + memory[self.public :], threads
 
@@ -221,8 +217,7 @@ class Model:
     def search(self):
         self.zero = (0,) * self.public if self.weak else ()
         threads = tuple(
-            (self.root(program, args), None, self.zero, self.zero, None, "run")
-            for program, args, _ in self.threads
+            (self.root(program, args), None, self.zero, self.zero, None, "run") for program, args, _ in self.threads
         )
         for i in range(len(threads)):
             threads = threads[:i] + (self.settle(self.init, threads[i], False),) + threads[i + 1 :]
@@ -288,9 +283,7 @@ class Model:
                 yield (i, ("KILLED",), ""), self.state(memory, spec, None, kills - 1, after, None)
             action = self.actions[thread[0]]
             self.performing = i, action
-            for note, memory2, spec2, owner2, threads2 in self.perform(
-                i, action, memory, spec, owner, threads
-            ):
+            for note, memory2, spec2, owner2, threads2 in self.perform(i, action, memory, spec, owner, threads):
                 yield (i, action, note), self.state(memory2, spec2, owner2, kills, threads2, i)
 
     def perform(self, i, action, memory, spec, owner, threads):

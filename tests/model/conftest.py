@@ -7,9 +7,7 @@ import pytest
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--model", choices=("quick", "all"), default="quick", help="which model scenarios are searched"
-    )
+    parser.addoption("--model", choices=("quick", "all"), default="quick", help="which model scenarios are searched")
 
 
 def pytest_collection_modifyitems(config, items):

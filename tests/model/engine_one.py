@@ -150,9 +150,7 @@ def op_set(cfg, key, value):
     if plan is None:
         return
     block, behind, old = plan.block
-    if cfg.get(
-        "early_pop"
-    ):  # (variant) the block leaves the free list before the publish, the intent is silent
+    if cfg.get("early_pop"):  # (variant) the block leaves the free list before the publish, the intent is silent
         plan.block = (None, behind, old)
     yield from declare(cfg, plan)
     if cfg.get("early_pop"):

@@ -74,9 +74,7 @@ def retire_in_two(cfg, key, value):
     yield from fill(cfg, fresh, cell_of(target), target, block, record)
     yield from store(fresh_place, fresh)
     yield from fence(cfg)
-    yield from store(
-        ("w", fresh), target, None if cfg["retire"] == "insert first, retiring publishes" else changes
-    )
+    yield from store(("w", fresh), target, None if cfg["retire"] == "insert first, retiring publishes" else changes)
     yield from fence(cfg)
     yield from bump_structure()
     if cfg["retire"] != "delete first":

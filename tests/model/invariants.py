@@ -11,7 +11,7 @@ from .recovery import recover
 from .words import RETIRED, TOMB, cell_of, is_pending, is_spent
 
 
-class Found(Exception):
+class Found(Exception):  # noqa: N818 - what the search looks for
     """A counterexample."""
 
 
@@ -43,8 +43,7 @@ def check_frozen(cfg, frozen, memory, expected):
         action = run_alone(program, dict(memory))
         if action[0] != "ret" and not (action[0] == "become" and cfg.get("frozen_may_retry")):
             raise Found(
-                "FROZEN: a reader alone on unrepaired memory gets no value for %s (%s)"
-                % (",".join(keys), action[0])
+                "FROZEN: a reader alone on unrepaired memory gets no value for %s (%s)" % (",".join(keys), action[0])
             )
         want = tuple(expected[key] for key in keys)
         if action[0] == "ret" and action[1] != want:
@@ -106,9 +105,7 @@ def check_slots(cfg, memory, live):
     table = memory["desc"]
     entries = [memory["x", table, place] for place in range(cfg["npos"])] if table is not None else []
     if sorted(e for e in entries if isinstance(e, int)) != sorted(live):
-        raise Found(
-            "CRASH: the index names %r, live are %r" % ([e for e in entries if e != TOMB], sorted(live))
-        )
+        raise Found("CRASH: the index names %r, live are %r" % ([e for e in entries if e != TOMB], sorted(live)))
 
 
 def check_crash(cfg, memory, expected, repair=recover):

@@ -132,9 +132,7 @@ def overwrite_scenarios():
     weak("same, not burnt, writer fences only", "FAIL", {"burn": False}, 1, two_writers)
     weak("NO checksum, recheck, fences in the writer only", "FAIL", {"sum": "none"})
     weak("checksum in the cell over the record only, recheck, no fences", "FAIL", dict(unfenced, sum="cell"))
-    weak(
-        "checksum in the block, key+version+value, recheck, no fences", "FAIL", dict(unfenced, sum="blk_rec")
-    )
+    weak("checksum in the block, key+version+value, recheck, no fences", "FAIL", dict(unfenced, sum="blk_rec"))
     weak("checksum in the block, value only, recheck, no fences", "FAIL", dict(unfenced, sum="blk_val"))
 
 
@@ -227,9 +225,7 @@ def index_scenarios():
     unfenced = dict(fresh, fence=False)
     weak("fresh table, fences, get B, 2 writers, 1 kill", "ok", fresh, ("B",), w=two)
     weak("same, hits unfenced, a miss confirmed by a fenced 2nd probe", "ok", second, ("B",), w=two)
-    weak(
-        "same, 2nd probe, get C (delete A, insert C into its slot)", "ok", second, ("C",), w=(delete_insert,)
-    )
+    weak("same, 2nd probe, get C (delete A, insert C into its slot)", "ok", second, ("C",), w=(delete_insert,))
     weak(
         "same, 2nd probe, get A x2 (slot reused by C, second get cached)",
         "ok",
@@ -246,9 +242,7 @@ def index_scenarios():
     for key in "ABC":
         index("sc journal recovery, get %s, 2 kills" % key, "ok", journal, (key,), kills=2)
     index("sc journal recovery, 3 writers, get B, 2 kills", "ok", journal, ("B",), w=three, kills=2)
-    index(
-        "sc journal written after `dirty`", "FAIL", dict(journal, dirty_first=True), ("B",), w=three, kills=2
-    )
+    index("sc journal written after `dirty`", "FAIL", dict(journal, dirty_first=True), ("B",), w=three, kills=2)
     unfenced = dict(journal, fence=False)
     weak("journal recovery, no fences, get B, 2 writers, 1 kill", "ok", unfenced, ("B",), w=two)
     weak(

@@ -231,9 +231,7 @@ def redo_scenarios():
     rebuild("weak new table twice; get A; 1 kill", "ok", {}, two + [gets("A")], weak=True)
     first = {"index": (1, 0)}
     rebuild("weak new table twice, B first; get B; 1 kill", "ok", {}, two + [gets("B")], weak=True, **first)
-    rebuild(
-        "weak new table twice, B first; get_many(B); 1 kill", "ok", {}, two + [many("B")], weak=True, **first
-    )
+    rebuild("weak new table twice, B first; get_many(B); 1 kill", "ok", {}, two + [many("B")], weak=True, **first)
     guarded = {"rebuild_bump": "in the list", "miss_descriptor": True, "many_confirmed": True}
     rebuild(
         "sc descriptor among the guards, no fence behind structure; get B",

@@ -207,9 +207,7 @@ def clear_scenarios():
     )
     clear("weak clear, set A; get A; 1 kill", "ok", {}, overwrite + [gets("A")], weak=True)
     clear("weak clear, set A; get B; 1 kill", "ok", {}, overwrite + [gets("B")], weak=True)
-    clear(
-        "weak clear; get_many(A, B); 1 kill", "ok", {}, [ops(("clear",)), REPAIR, many("A", "B")], weak=True
-    )
+    clear("weak clear; get_many(A, B); 1 kill", "ok", {}, [ops(("clear",)), REPAIR, many("A", "B")], weak=True)
     then_txn = [ops(("clear",)), ops(("txn", (("A", 1),))), gets("A")]
     clear("weak clear, transaction A; get A; 1 kill", "ok", {}, then_txn, weak=True)
     # An absent cell alone is no answer: a miss is probed twice. So this truth and another may share a word.

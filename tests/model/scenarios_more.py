@@ -134,9 +134,7 @@ def other_scenarios():
         )
 
     hand_over("old words never retired", "FAIL", {"retire": "never"}, kills=0)
-    hand_over(
-        "retired after the switch; killed between; next writer does not finish", "FAIL", {"retire": "after"}
-    )
+    hand_over("retired after the switch; killed between; next writer does not finish", "FAIL", {"retire": "after"})
     finished = {"retire": "after", "finish": True}
     hand_over("retired after the switch; next writer finishes it first; 2 kills", "ok", finished, kills=2)
     hand_over("weak; same", "ok", finished, weak=True)

@@ -19,7 +19,7 @@ def parameters():
         yield pytest.param(scenario, id=scenario.name, marks=marks)
 
 
-@pytest.mark.parametrize("scenario", parameters())
+@pytest.mark.parametrize("scenario", list(parameters()))
 def test_scenario(scenario):
     model = scenario.build()
     result, _, _, why = model.run()

@@ -18,12 +18,10 @@ import ipcdatastore
 
 MEMORY = Path("/dev/shm")
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
-OPERATIONS = int(os.environ.get("IPCDATASTORE_STRESS", "400"))
+OPERATIONS = int(os.environ.get("IPCDATASTORE_STRESS", "3000"))
 PARTS = 8
 ACCOUNTS = 6
 FUNDS = 100 * ACCOUNTS
-
-
 
 
 @pytest.fixture(scope="module")
@@ -112,17 +110,17 @@ def test_everybody_at_once(store, folder, part):
             store.set(("fleeting", me), number, expire=1e-6)
         else:
             assert store.get(key) == mine.get(key)
-        if number % 40 == 7:
+        if number % 200 == 7:
             balances = reader.get_many([("account", n) for n in range(ACCOUNTS)])
             assert sum(balances.values()) + 100 * (ACCOUNTS - len(balances)) == FUNDS
-            for entry in reader.entries() if number % 80 == 7 else store.entries():
+            for entry in reader.entries() if number % 400 == 7 else store.entries():
                 if type(entry.key) is tuple and entry.key[0] == "key":
                     verify(entry.key, entry.value)
             others = {key[1] for key in store if type(key) is tuple and key[0] == "pair"}
             for other in others:
                 pair = reader.get_many([("pair", other, half) for half in "ab"])
-                assert len(set(pair.values())) == 1, (other, pair)
-                assert len(pair) == 2
+                assert len(pair) in (0, 2), (other, pair)  # its owner may have ended
+                assert len(set(pair.values())) < 2, (other, pair)
     for key, expected in mine.items():
         assert store[key] == reader[key] == expected
         verify(key, expected)
