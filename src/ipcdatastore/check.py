@@ -221,7 +221,7 @@ def _free_lists(facts: _Facts) -> Iterator[str]:
                 yield f"the free list of class {number} leads to unit {unit}, which is not free or listed twice"
                 break
             listed.add(unit)
-            if words[4 * unit + 2] != previous:
+            if previous and words[4 * unit + 2] != previous:
                 yield f"free block {unit} names {words[4 * unit + 2]} as the one before it, not {previous}"
             if list_class(facts.free[unit]) != number:
                 yield f"free block {unit} of {facts.free[unit]} units is on the list of class {number}"

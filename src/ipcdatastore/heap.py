@@ -76,7 +76,6 @@ def push(plan: Plan, unit: int, units: int) -> None:
     following = plan.load(head)
     plan[4 * unit] = units << 2 | TAG_FREE
     plan[4 * unit + 1] = following
-    plan[4 * unit + 2] = 0
     if following:
         plan[4 * following + 2] = unit
     plan[head] = unit
@@ -86,13 +85,15 @@ def push(plan: Plan, unit: int, units: int) -> None:
 def unlink(plan: Plan, unit: int) -> int:
     """Plan that the free block at `unit` leaves its list. Its size in units."""
     units = plan.load(4 * unit) >> 2
-    following, previous = plan.load(4 * unit + 1), plan.load(4 * unit + 2)
-    if previous:
-        plan[4 * previous + 1] = following
+    following = plan.load(4 * unit + 1)
+    head = HEADS + list_class(units)
+    if plan.load(head) == unit:
+        plan[head] = following
     else:
-        plan[HEADS + list_class(units)] = following
-    if following:
-        plan[4 * following + 2] = previous
+        previous = plan.load(4 * unit + 2)
+        plan[4 * previous + 1] = following
+        if following:
+            plan[4 * following + 2] = previous
     plan[FREE_UNITS] = plan.load(FREE_UNITS) - units
     return units
 

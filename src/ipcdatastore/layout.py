@@ -97,7 +97,7 @@ HEADS = 512  # word index of size class 0's head: unit of the first free block, 
 # The first word tells what a block is: a record starts with its slot's word index, a multiple of 4.
 TAG_MASK = 3
 TAG_RECORD = 0
-TAG_FREE = 1  # units << 2 | 1, next, previous
+TAG_FREE = 1  # units << 2 | 1, next, previous (of the first on its list: anything)
 TAG_SYSTEM = 3  # units << 2 | 3, kind, ...
 
 SYSTEM_CHUNK = 1  # units << 2 | 3, SYSTEM_CHUNK, next chunk (unit), slots in it; then the slots

@@ -327,7 +327,6 @@ def _store_free_lists(region: Any, used: List[Extent]) -> None:
             following = heads[number]
             words[4 * previous_end] = gap << 2 | TAG_FREE
             words[4 * previous_end + 1] = following
-            words[4 * previous_end + 2] = 0
             if following:
                 words[4 * following + 2] = previous_end
             heads[number] = previous_end

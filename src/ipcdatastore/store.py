@@ -16,7 +16,7 @@ from .cache import DEFAULT_BYTES, DEFAULT_ENTRIES, NOTHING, Cache
 from .codec import SERIALIZED, Codec, decode_key, encode_key, is_immutable, tuple_prefix
 from .engine import MIN_SIZE, MODES, Engine, Options
 from .errors import ArgumentError, ClosedError, ConflictError, InvalidNameError
-from .layout import EVICT_POLICIES, MAX_REGION, SERIALIZERS
+from .layout import EVICT_POLICIES, MAX_KEY, MAX_REGION, SERIALIZERS
 from .platform import now_ns, uneven
 from .reader import Record
 from .transaction import Write
@@ -547,8 +547,13 @@ class Datastore(Base):
     def _encode(self, key: Key) -> bytes:
         if self._prefix:
             return encode_key((*self._prefix, key))
-        if type(key) is str and len(key) < 20000 and key.isascii():
-            return b"s" + key.encode()
+        if type(key) is str:
+            try:
+                encoded = b"s" + key.encode()
+            except UnicodeEncodeError:  # surrogates
+                return encode_key(key)
+            if len(encoded) <= MAX_KEY:
+                return encoded
         return encode_key(key)
 
     def _decode(self, encoded: bytes) -> Key:

@@ -54,8 +54,8 @@ ANY = -1  # no condition on the version
 MOST_HINTS = 20_000
 
 
-PACK_REPLACE = struct.Struct("=23I").pack
-PACK_REPLACE_SIZE = 92
+PACK_REPLACE = struct.Struct("=19I").pack
+PACK_REPLACE_SIZE = 76
 
 
 class Writer(Frame):
@@ -129,23 +129,25 @@ class Writer(Frame):
                 return self._put_locked(key, kind, value, expires, units), 0
 
             target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
-            version = region.longs[VERSION_LONG] + 1
+            longs = region.longs
+            version = longs[VERSION_LONG] + 1
             head = HEADS + number
             new, at = 4 * block, 4 * old
             following = words[new + 1]
-            neighbour, behind = (4 * following + 2, old) if following else (at + 2, 0)
+            # The old block takes the new one's place at the head of the list. Nobody behind it: store its tag twice.
+            neighbour, value_there = (4 * following + 2, old) if following else (at, tag)
             # fmt: off
             payload = PACK_REPLACE(
-                slot, word, target, version & 0xFFFFFFFF, version >> 32, 3, 5,
-                new, tag, new + 1, following, new + 2, 0,
-                head, old, at, tag, at + 1, following, at + 2, 0, neighbour, behind,
+                slot, word, target, version & 0xFFFFFFFF, version >> 32, 2, 4,
+                new, tag, new + 1, following,
+                head, old, at, tag, at + 1, following, neighbour, value_there,
             )
             # fmt: on
             data[PAYLOAD_AT : PAYLOAD_AT + PACK_REPLACE_SIZE] = payload
             words[INTENT] = crc32(payload)
             words[DIRTY] = mark = self.slot_mark
 
-            region.longs[VERSION_LONG] = version
+            longs[VERSION_LONG] = version
             record = RECORD.pack(slot, key_length, kind, 0, value_length, version, now, expires) + key + value
             data[4 * new : 4 * new + size] = record
             cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
@@ -162,8 +164,7 @@ class Writer(Frame):
             words[head] = old
             words[at] = tag
             words[at + 1] = following
-            words[at + 2] = 0
-            words[neighbour] = behind
+            words[neighbour] = value_there
             if words[DIRTY] != mark:
                 raise self.lock_lost()
             words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
@@ -190,7 +191,7 @@ class Writer(Frame):
             undo: List[int] = []
             if block and words[4 * block] == units << 2 | TAG_FREE:
                 heap.unlink(plan, block)
-                undo += (4 * block, units << 2 | TAG_FREE, 4 * block + 1, words[4 * block + 1], 4 * block + 2, 0)
+                undo += (4 * block, units << 2 | TAG_FREE, 4 * block + 1, words[4 * block + 1])
             else:
                 block = words[TOP]
                 if not roomy or block + units > region.units:
