@@ -119,10 +119,8 @@ class Child:
         if self.process.poll() is None:
             self.kill()
         for pipe in (self.process.stdin, self.process.stdout, self._errors):
-            try:
+            with contextlib.suppress(OSError):  # what was not flushed has nobody to read it
                 pipe.close()
-            except OSError:  # what was not flushed has nobody to read it
-                pass
 
 
 @contextlib.contextmanager
