@@ -8,11 +8,13 @@ operation under way. ``IPCDATASTORE_KILLS`` is how many there are in all (40); `
 import os
 import random
 import signal
+import time
 
 import pytest
 
 import ipcdatastore
 from children import crew, hear, say
+from ipcdatastore.layout import DIRTY
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
 
@@ -144,8 +146,8 @@ def kill_one(start, directory, rng, clearing, evict=False):
         got = len(buffered.read1(65536))
         assert got, "the victim ended by itself:\n" + child._complaint()
         done += got
-    for _ in range(rng.choice((0, rng.randrange(3000), rng.randrange(60000)))):
-        pass
+    # Sleep, not spin: whoever is woken by a write often takes the writer's processor, and would always find it there.
+    time.sleep(rng.choice((0.0002, 0.001, 0.004)) * rng.random())
     os.kill(child.pid, signal.SIGKILL)
     rest = 1
     while rest:
@@ -180,8 +182,11 @@ def test_killed_writer_alone(directory, group):
     seed = f"{run}-{group}"
     rng = random.Random(seed)
     model = {}
+    inside = 0  # how many died between the mark's store and its removal: a run without any would prove nothing
     with crew() as start:
-        for turn in range(max(1, KILLS * 6 // 10 // 4)):
+        for turn in range(100 + KILLS):
+            if turn >= KILLS * 6 // 10 // 4 and inside:
+                break
             where = f"IPCDATASTORE_SEED={run}, turn {turn}"
             if turn % 3 == 0:
                 model = {}
@@ -191,6 +196,7 @@ def test_killed_writer_alone(directory, group):
             before, after, under_way = replay(model, child_seed, True, done)
             # A lone reader, who can repair nothing.
             with ipcdatastore.open("region", directory=name, mode="r", timeout=0, cache_entries=0) as reader:
+                inside += reader._engine.region.words[DIRTY] != 0
                 frozen = contents(reader)
                 assert frozen in (before, after), (where, under_way)
                 for key in {*before, *after, ("victim", "absent")}:
@@ -209,6 +215,7 @@ def test_killed_writer_alone(directory, group):
                 del store["probe"]
                 assert store.check() == [], (where, under_way)
             model = frozen
+    assert inside
 
 
 @pytest.mark.parametrize("group", range(2))
@@ -258,7 +265,7 @@ def test_killed_writer_with_eviction(directory, group):
                 frozen = contents(reader)
             for key, value in frozen.items():
                 if "counter" in key:
-                    assert value <= after[key]
+                    assert value <= max(before.get(key, 0), after.get(key, 0)), (where, key, under_way)
                 else:
                     assert value in (before.get(key), after.get(key)), (where, key, under_way)
             with ipcdatastore.open("region", directory=name, timeout=5) as store:

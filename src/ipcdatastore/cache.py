@@ -26,7 +26,7 @@ OVERHEAD = 400  # bytes that an entry costs beside its key and value
 
 if TYPE_CHECKING:
     CacheKey = Union[str, bytes]
-    HotEntry = Tuple[int, int, Any, Optional[bytes]]  # slot, word, value, bytes to decode anew for each caller
+    HotEntry = Tuple[str, int, int, Any, Optional[bytes]]  # key, slot, word, value, bytes to decode for each caller
     Cached = Tuple[Record, Any]  # a record, and the object that `peek` hands out, or NOTHING
 
 
@@ -62,7 +62,7 @@ class Cache:
             self.bytes += cost
             self.records[key] = (record, value if immutable else shared)
             if type(key) is str and not record.expires_ns:
-                self.entries[key] = (record.slot, record.word, value, None if immutable else record.value)
+                self.entries[key] = (key, record.slot, record.word, value, None if immutable else record.value)
 
     def forget(self, key: CacheKey) -> None:
         """Drop one key."""

@@ -12,7 +12,7 @@ import weakref
 from _thread import allocate_lock
 from zlib import crc32
 
-from . import check, place, platform, rebuild, recovery, transaction
+from . import place, platform
 from .coordinator import Coordinator
 from .errors import (
     ClosedError,
@@ -45,14 +45,13 @@ from .layout import (
 )
 from .reader import Reader, Record
 from .region import Policy, Region, create, is_stale, remove_leftovers
-from .transaction import Write
 from .writer import ANY, Writer
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
-    from .transaction import Reads
+    from .transaction import Reads, Write
 
 MODES = ("r", "w", "c", "n")
 MIN_SIZE = PAGE
@@ -220,10 +219,18 @@ class Engine:
         """The record of `key` as it is now, None if there is none. Takes no lock."""
         if self._stale:
             self._renew()
+        region = self.region
         now = time.time_ns()
-        if not self.region.checked <= now <= self.region.check_due:
-            self.region.check_place(now)
-        return self.reader.get(key, crc32(key, self.seed))
+        if not region.checked <= now <= region.check_due:
+            region.check_place(now)
+        record = self.reader.find(key, crc32(key, self.seed))
+        if record is not None:
+            expires = record.expires_ns
+            if expires and platform.now_ns() >= expires:
+                return None
+            if region.words[EVICT]:
+                self.reader.touch(record)
+        return record
 
     def get_many(self, keys: Sequence[bytes]) -> List[Optional[Record]]:
         """The records of `keys`, all as they were at one moment."""
@@ -233,8 +240,9 @@ class Engine:
 
     def _move_locked(self, key: bytes, kind: int, value: bytes, expires: int) -> int:
         """Put a key whose slot is used up into another slot. Under the writer lock."""
-        write = Write(key, crc32(key, self.seed), kind, 0, value, expires)
-        return transaction.commit_locked(self.writer, [write])
+        from . import transaction
+
+        return transaction.commit_locked(self.writer, [self.write(key, kind, value, expires)])
 
     def scan(self) -> Iterator[Record]:
         """Every record, each as it was at some moment of the scan."""
@@ -253,18 +261,30 @@ class Engine:
         """Delete a record: its bytes and the version of the deletion; or None and the version found."""
         return self.writer.delete(key, crc32(key, self.seed), expect)
 
+    def write(self, key: bytes, kind: int = 0, value: Optional[bytes] = None, expires: int = 0) -> Write:
+        """A write for :meth:`commit`; without a value it deletes."""
+        from .transaction import Write
+
+        return Write(key, crc32(key, self.seed), kind, 0, value, expires)
+
     # --- several keys --------------------------------------------------------------------------------
     def commit(self, writes: Sequence[Write], reads: Optional[Reads] = None) -> int:
         """Do all writes at one moment, if everything in `reads` is as it was. See :mod:`transaction`."""
+        from . import transaction
+
         return transaction.commit(self.writer, writes, reads)
 
     def clear(self) -> int:
         """Delete every record at one moment. How many there were."""
+        from . import transaction
+
         return transaction.clear(self.writer)
 
     # --- upkeep --------------------------------------------------------------------------------------
     def check(self) -> List[str]:
         """What is wrong with the region, as sentences. Keeps writers out while it looks."""
+        from . import check
+
         if self.region.writable:
             self.writer.begin()
         else:
@@ -280,6 +300,8 @@ class Engine:
 
         What was given up, as sentences.
         """
+        from . import rebuild, recovery
+
         if not self.region.writable:
             raise self.writer.read_only()
         self.coordinator.acquire()

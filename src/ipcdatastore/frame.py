@@ -21,7 +21,7 @@ import os
 import time
 from zlib import crc32
 
-from . import heap, index, intent, recovery
+from . import heap, index, intent
 from .coordinator import Coordinator
 from .errors import LockLostError, ReadOnlyError, RegionDamagedError, TooLargeError
 from .heap import Plan
@@ -31,6 +31,7 @@ from .layout import (
     DIRTY,
     EXPIRING,
     KIND_MASK,
+    KIND_REPLACE,
     KIND_SLOT,
     LENGTH,
     MAX_SIZE_LONG,
@@ -65,7 +66,7 @@ def flat(plan: Plan) -> List[int]:
 class Frame:
     """What every write of one handle stands in. Every method named ``_locked`` needs the writer lock."""
 
-    __slots__ = ("coordinator", "inside", "nonce", "now", "pinned", "region", "slot_mark")
+    __slots__ = ("coordinator", "inside", "nonce", "now", "pinned", "region", "replace_mark", "slot_mark")
 
     def __init__(self, region: Region, coordinator: Coordinator) -> None:
         self.region = region
@@ -81,6 +82,7 @@ class Frame:
         self.pinned.clear()
         self.nonce = (int.from_bytes(os.urandom(4), "little") | KIND_MASK + 1) & ~KIND_MASK
         self.slot_mark = self.nonce | KIND_SLOT
+        self.replace_mark = self.nonce | KIND_REPLACE
 
     # --- the frame -----------------------------------------------------------------------------------
     def enter_locked(self, now: int) -> None:
@@ -97,6 +99,8 @@ class Frame:
                 problems=("state",),
             )
         if words[DIRTY]:
+            from . import recovery
+
             recovery.recover(region, self.nonce)
         if not region.checked <= now <= region.check_due:
             region.check_place(now)

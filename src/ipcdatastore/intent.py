@@ -21,10 +21,14 @@ from .layout import (
     INTENT,
     INTENT_WORDS,
     KIND_MASK,
+    KIND_REPLACE,
     KIND_SLOT,
     KIND_STEP,
     MAX_STEP,
+    REPLACE_INTENT,
+    SEQ_ONE,
     SLOT_INTENT_HEAD,
+    WORD_CELL,
 )
 from .platform import NEEDS_FENCE, fence
 
@@ -37,15 +41,31 @@ _PACKERS = [struct.Struct(f"={n}I").pack for n in range(INTENT_WORDS)]
 
 
 class SlotIntent:
-    """One slot's publish: what to put back if it did not happen, what to finish if it did."""
+    """One slot's publish: what to put back if it did not happen, what to finish if it did.
+
+    A replace is a publish whose lists follow from a few words, so only those are stored.
+    """
 
     __slots__ = ("before", "redo", "slot", "target", "undo", "version")
 
-    def __init__(self, payload: List[int]) -> None:
+    def __init__(self, payload: List[int], kind: int) -> None:
+        if kind == KIND_REPLACE:
+            payload = _as_slot_intent(*payload)
         self.slot, self.before, self.target, low, high, undo, redo = payload[:SLOT_INTENT_HEAD]
         self.version = low | high << 32
         pairs = _pairs(payload[SLOT_INTENT_HEAD:])
         self.undo, self.redo = pairs[:undo], pairs[undo : undo + redo]
+
+
+def _as_slot_intent(
+    slot: int, before: int, low: int, high: int, block: int, following: int, old: int, head: int, tag: int
+) -> List[int]:
+    target = (before & ~3) + SEQ_ONE & 0xFFFFFFFF | ~before & WORD_CELL
+    undo = [4 * block, tag, 4 * block + 1, following]
+    redo = [head, old, 4 * old, tag, 4 * old + 1, following]
+    if following:
+        redo += [4 * following + 2, old]
+    return [slot, before, target, low, high, len(undo) // 2, len(redo) // 2, *undo, *redo]
 
 
 def declare(region: Any, payload: Sequence[int]) -> None:
@@ -91,6 +111,8 @@ def read_payload(region: Any) -> List[int]:
     elif kind == KIND_SLOT:
         pairs = body[5] + body[6] if max(body[5], body[6]) < INTENT_WORDS else INTENT_WORDS
         length = SLOT_INTENT_HEAD + 2 * pairs
+    elif kind == KIND_REPLACE:
+        length = REPLACE_INTENT
     else:
         length = 0
     if not 0 < length < INTENT_WORDS or crc32(_PACKERS[length](*body[:length])) != crc:

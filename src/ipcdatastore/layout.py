@@ -83,9 +83,11 @@ KIND_STEP = 1  # [n, (address, value) * n]
 KIND_SLOT = 2  # [slot, before, target, version, n undo, n redo, (address, value) * (undo + redo)]
 KIND_CLEAR = 3  # no payload: every slot that holds a record takes part
 KIND_REBUILD = 4  # no payload: everything derived is being made anew
+KIND_REPLACE = 6  # [slot, before, version, new block, next free, old block, class head, tag]: KIND_SLOT in short
 KIND_REPAIR = 5  # the same after damage: what a lost intent may have sealed is burnt too
 MAX_STEP = (INTENT_WORDS - 2) // 2  # pairs that fit
 SLOT_INTENT_HEAD = 7  # words before the pairs of a KIND_SLOT payload
+REPLACE_INTENT = 9  # words of a KIND_REPLACE payload
 
 # --- tables in the header ----------------------------------------------------------------------------
 PARTITIONS = 256

@@ -17,6 +17,8 @@ import sys
 import time
 from _thread import allocate_lock
 
+from .errors import ArgumentError
+
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Tuple
@@ -91,6 +93,19 @@ else:  # Windows changed the source of its monotonic clock in Python 3.13
 def uneven(seconds: float) -> float:
     """Between half of `seconds` and one and a half: `random` would be 2 ms of import for this alone."""
     return seconds * (0.5 + time.perf_counter_ns() % 1021 / 1021)
+
+
+def deadline(expire: Optional[float]) -> int:
+    """The expiry clock's nanoseconds when so many seconds have passed; 0 for never."""
+    if expire is None:
+        return 0
+    if type(expire) not in (int, float) or not 0 < expire < float("inf"):
+        raise ArgumentError(
+            f"`expire` is a number of seconds above 0, or None for ever, not {expire!r}",
+            name="expire",
+            value=expire,
+        )
+    return now_ns() + max(1, int(min(expire, 10**9) * 1e9))
 
 
 def boot_id() -> bytes:

@@ -166,13 +166,6 @@ class Reader:
         self.fallbacks = 0
 
     # --- one key -------------------------------------------------------------------------------------
-    def get(self, key: bytes, hashed: int) -> Optional[Record]:
-        """The record of `key`, None if there is none or it has expired."""
-        record = self.find(key, hashed)
-        if record is not None and record.expires_ns and now_ns() >= record.expires_ns:
-            return None
-        return record
-
     def find(self, key: bytes, hashed: int) -> Optional[Record]:
         """The record of `key`, expired or not; None if there is none."""
         for _ in range(ATTEMPTS):

@@ -27,6 +27,7 @@ from .layout import (
     KIND_NONE,
     KIND_REBUILD,
     KIND_REPAIR,
+    KIND_REPLACE,
     KIND_SLOT,
     KIND_STEP,
     SLOT_CELL,
@@ -77,8 +78,8 @@ def recover(region: Any, nonce: int) -> None:
 def _finish(region: Any, nonce: int) -> None:
     words = region.words
     kind = words[DIRTY] & KIND_MASK
-    if kind == KIND_SLOT:
-        _finish_slot(region)
+    if kind in (KIND_SLOT, KIND_REPLACE):
+        _finish_slot(region, kind)
         words[DIRTY] = nonce
     elif kind == KIND_STEP:
         payload = intent.read_payload(region)
@@ -98,12 +99,12 @@ def _finish(region: Any, nonce: int) -> None:
         raise _Unusable  # nothing under way could have left it so
 
 
-def _finish_slot(region: Any) -> None:
+def _finish_slot(region: Any, kind: int) -> None:
     payload = intent.read_payload(region)
     if not payload:
         raise _Unusable
     words = region.words
-    declared = intent.SlotIntent(payload)
+    declared = intent.SlotIntent(payload, kind)
     region.longs[VERSION_LONG] = max(region.longs[VERSION_LONG], declared.version)
     word = words[declared.slot]
     if word == declared.target:

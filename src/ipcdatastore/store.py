@@ -10,17 +10,14 @@ import time
 import weakref
 from collections import namedtuple
 from collections.abc import MutableMapping
-from zlib import crc32
 
 from .cache import DEFAULT_BYTES, DEFAULT_ENTRIES, NOTHING, Cache
 from .codec import SERIALIZED, Codec, decode_key, encode_key, is_immutable, tuple_prefix
 from .engine import MIN_SIZE, MODES, Engine, Options
 from .errors import ArgumentError, ClosedError, ConflictError, InvalidNameError
 from .layout import EVICT_POLICIES, MAX_KEY, MAX_REGION, SERIALIZERS
-from .platform import now_ns, uneven
+from .platform import deadline, now_ns, uneven
 from .reader import Record
-from .transaction import Write
-from .unit import Transaction, deadline
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -42,6 +39,8 @@ if TYPE_CHECKING:
 
     from .cache import CacheKey
     from .codec import Key
+    from .transaction import Write
+    from .unit import Transaction
 
     T = TypeVar("T")
 
@@ -133,25 +132,25 @@ class Datastore(Base):
         >>> store.get("accent"), store.get("missing", 0)
         ('red', 0)
         """
-        if type(key) is str:
-            entry = self._entries.get(key)
-            if entry is not None:
-                slot, word, value, blob = entry
-                if self._words[slot] == word:
-                    if blob is None:
-                        return value
-                    return self._loads(blob)
+        entry = self._entries.get(key)  # type: ignore[arg-type]
+        if entry is not None:
+            known, slot, word, value, blob = entry
+            # A str subclass is equal to a cached str, and no key.
+            if (known is key or type(key) is str) and self._words[slot] == word:
+                if blob is None:
+                    return value
+                return self._loads(blob)
         return self._get(key, default)
 
     def __getitem__(self, key: Key) -> Any:
-        if type(key) is str:
-            entry = self._entries.get(key)
-            if entry is not None:
-                slot, word, value, blob = entry
-                if self._words[slot] == word:
-                    if blob is None:
-                        return value
-                    return self._loads(blob)
+        entry = self._entries.get(key)  # type: ignore[arg-type]
+        if entry is not None:
+            known, slot, word, value, blob = entry
+            # A str subclass is equal to a cached str, and no key.
+            if (known is key or type(key) is str) and self._words[slot] == word:
+                if blob is None:
+                    return value
+                return self._loads(blob)
         value = self._get(key, _MISSING)
         if value is _MISSING:
             raise KeyError(key)
@@ -159,8 +158,14 @@ class Datastore(Base):
 
     def _get(self, key: Key, default: Any) -> Any:
         """The rest of a read: what the cache cannot vouch for with one compare."""
-        cache_key, encoded = self._keys(key)
-        known = self._cache.records.get(cache_key)
+        encoded = self._encode(key)
+        cache = self._cache
+        if not cache.max_entries:
+            self.uncached_reads += 1
+            found = self._engine.get(encoded)
+            return default if found is None else self._codec.decode(found.kind, found.value, key)
+        cache_key: CacheKey = key if type(key) is str else encoded
+        known = cache.records.get(cache_key)
         if known is not None and self._is_current(known[0]):
             record = known[0]
             if record.expires_ns and now_ns() >= record.expires_ns:
@@ -171,17 +176,14 @@ class Datastore(Base):
         found = self._read(encoded)
         if found is None:
             if known is not None:
-                self._cache.forget(cache_key)
+                cache.forget(cache_key)
             return default
         return self._remember(cache_key, found, key)
 
     def _read(self, encoded: bytes) -> Optional[Record]:
         """The record in the region, past the cache."""
         self.uncached_reads += 1
-        record = self._engine.get(encoded)
-        if record is not None:
-            self._engine.reader.touch(record)
-        return record
+        return self._engine.get(encoded)
 
     def _remember(self, cache_key: CacheKey, record: Record, key: Key) -> Any:
         value = self._codec.decode(record.kind, record.value, key)
@@ -338,7 +340,7 @@ class Datastore(Base):
     def _write(self, key: Key, value: Any, expires: int) -> Write:
         encoded = self._encode(key)
         kind, data = self._codec.encode(value, key)
-        return Write(encoded, crc32(encoded, self._engine.seed), kind, 0, data, expires)
+        return self._engine.write(encoded, kind, data, expires)
 
     def update(self, *others: Any, **more: Any) -> None:
         """Like ``dict.update``, all at one moment."""
@@ -453,7 +455,7 @@ class Datastore(Base):
         """Delete everything at one moment: no reader sees some of it only."""
         if self._prefix:
             keys = [record.key for record in self._scan()]
-            self._engine.commit([Write(key, crc32(key, self._engine.seed), 0, 0, None) for key in keys])
+            self._engine.commit([self._engine.write(key) for key in keys])
         else:
             self._engine.clear()
         self._cache.clear()
@@ -466,6 +468,8 @@ class Datastore(Base):
         at one moment, unless something that was read has changed: then ``ConflictError``, and nothing is written.
         An exception in the body writes nothing.
         """
+        from .unit import Transaction
+
         return Transaction(self)
 
     def transact(self, function: Callable[[Transaction], T]) -> T:

@@ -7,13 +7,11 @@ the writer lock and writes everything at one moment (:mod:`transaction`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import MutableMapping
 from zlib import crc32
 
 from .errors import ArgumentError, ConflictError
-from .platform import now_ns
-from .transaction import Write
+from .platform import deadline
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -27,19 +25,6 @@ else:
     Base = MutableMapping  # Python 3.8 cannot subscript it
 
 _MISSING = object()
-
-
-def deadline(expire: Optional[float]) -> int:
-    """The expiry clock's nanoseconds when so many seconds have passed; 0 for never."""
-    if expire is None:
-        return 0
-    if type(expire) not in (int, float) or not 0 < expire < math.inf:
-        raise ArgumentError(
-            f"`expire` is a number of seconds above 0, or None for ever, not {expire!r}",
-            name="expire",
-            value=expire,
-        )
-    return now_ns() + max(1, int(min(expire, 10**9) * 1e9))
 
 
 class Transaction(Base):
@@ -158,7 +143,7 @@ class Transaction(Base):
         writes = []
         for encoded, (key, value, expires) in self._writes.items():
             if value is _MISSING:
-                writes.append(Write(encoded, crc32(encoded, self._engine.seed), 0, 0, None))
+                writes.append(self._engine.write(encoded))
             else:
                 writes.append(self._store._write(key, value, expires))
         self._engine.commit(writes, self._reads)

@@ -25,6 +25,7 @@ from .layout import (
     PAGE_UNITS,
     RECORD,
     RECORD_SIZE,
+    REPLACE_INTENT,
     SEQ_ONE,
     SEQ_RETIRE,
     SEQ_SHIFT,
@@ -54,8 +55,8 @@ ANY = -1  # no condition on the version
 MOST_HINTS = 20_000
 
 
-PACK_REPLACE = struct.Struct("=19I").pack
-PACK_REPLACE_SIZE = 76
+PACK_REPLACE = struct.Struct(f"={REPLACE_INTENT}I").pack
+PACK_REPLACE_SIZE = 4 * REPLACE_INTENT
 
 
 class Writer(Frame):
@@ -134,18 +135,10 @@ class Writer(Frame):
             head = HEADS + number
             new, at = 4 * block, 4 * old
             following = words[new + 1]
-            # The old block takes the new one's place at the head of the list. Nobody behind it: store its tag twice.
-            neighbour, value_there = (4 * following + 2, old) if following else (at, tag)
-            # fmt: off
-            payload = PACK_REPLACE(
-                slot, word, target, version & 0xFFFFFFFF, version >> 32, 2, 4,
-                new, tag, new + 1, following,
-                head, old, at, tag, at + 1, following, neighbour, value_there,
-            )
-            # fmt: on
+            payload = PACK_REPLACE(slot, word, version & 0xFFFFFFFF, version >> 32, block, following, old, head, tag)
             data[PAYLOAD_AT : PAYLOAD_AT + PACK_REPLACE_SIZE] = payload
             words[INTENT] = crc32(payload)
-            words[DIRTY] = mark = self.slot_mark
+            words[DIRTY] = mark = self.replace_mark
 
             longs[VERSION_LONG] = version
             record = RECORD.pack(slot, key_length, kind, 0, value_length, version, now, expires) + key + value
@@ -161,10 +154,12 @@ class Writer(Frame):
             if NEEDS_FENCE:
                 fence()
 
+            # The old block takes the new one's place at the head of the list.
             words[head] = old
             words[at] = tag
             words[at + 1] = following
-            words[neighbour] = value_there
+            if following:
+                words[4 * following + 2] = old
             if words[DIRTY] != mark:
                 raise self.lock_lost()
             words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
