@@ -18,7 +18,7 @@ from .reader import Record
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Tuple, Union
+    from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 DEFAULT_ENTRIES = 100_000
 DEFAULT_BYTES = 64 << 20
@@ -26,7 +26,8 @@ OVERHEAD = 400  # bytes that an entry costs beside its key and value
 
 if TYPE_CHECKING:
     CacheKey = Union[str, bytes]
-    HotEntry = Tuple[str, int, int, Any, Optional[bytes]]  # key, slot, word, value, bytes to decode for each caller
+    HotEntry = Tuple[str, int, int, Any, Optional[bytes]]  # key, slot, word, value, None; or
+    # key, slot, word, decoder, bytes to decode for each caller anew
     Cached = Tuple[Record, Any]  # a record, and the object that `peek` hands out, or NOTHING
 
 
@@ -40,9 +41,10 @@ NOTHING = _Nothing()
 class Cache:
     """One handle's cache. Reading the dicts needs no lock; changing them does."""
 
-    __slots__ = ("_lock", "bytes", "entries", "max_bytes", "max_entries", "records")
+    __slots__ = ("_loads", "_lock", "bytes", "entries", "max_bytes", "max_entries", "records")
 
-    def __init__(self, max_entries: int, max_bytes: int) -> None:
+    def __init__(self, max_entries: int, max_bytes: int, loads: Callable[[bytes], Any]) -> None:
+        self._loads = loads
         self.max_entries = max_entries
         self.max_bytes = max_bytes
         self.entries: Dict[str, HotEntry] = {}
@@ -62,7 +64,11 @@ class Cache:
             self.bytes += cost
             self.records[key] = (record, value if immutable else shared)
             if type(key) is str and not record.expires_ns:
-                self.entries[key] = (key, record.slot, record.word, value, None if immutable else record.value)
+                self.entries[key] = (
+                    (key, record.slot, record.word, value, None)
+                    if immutable
+                    else (key, record.slot, record.word, self._loads, record.value)
+                )
 
     def forget(self, key: CacheKey) -> None:
         """Drop one key."""

@@ -81,7 +81,7 @@ class Entry(_EntryFields):
 class _ClosedEntries(dict):  # type: ignore[type-arg]
     """Stands in for the hot path's dict after `close`."""
 
-    def get(self, key: Any, default: Any = None) -> NoReturn:  # noqa: ARG002 - dict's signature
+    def __getitem__(self, key: Any) -> NoReturn:
         raise ClosedError("the handle was closed; open the region again")
 
 
@@ -101,7 +101,6 @@ class Datastore(Base):
         "_codec",
         "_engine",
         "_entries",
-        "_loads",
         "_prefix",
         "_views",
         "_words",
@@ -113,14 +112,13 @@ class Datastore(Base):
     ) -> None:
         self._engine = engine
         self._prefix = prefix
-        self._cache = Cache(max_entries, max_bytes)
+        self._codec = Codec(engine.region.header.serializer)
+        self._cache = Cache(max_entries, max_bytes, self._codec.loads)
         self._entries = self._cache.entries
         self._words = engine.region.words
         # Every view of this handle, to be closed with it. A mapping has no hash, so no WeakSet.
         self._views: List[weakref.ref[Datastore]] = [] if views is None else views
         self._views[:] = [view for view in self._views if view() is not None] + [weakref.ref(self)]
-        self._codec = Codec(engine.region.header.serializer)
-        self._loads = self._codec.loads
         self.uncached_reads = 0
 
     # --- reading -------------------------------------------------------------------------------------
@@ -132,25 +130,29 @@ class Datastore(Base):
         >>> store.get("accent"), store.get("missing", 0)
         ('red', 0)
         """
-        entry = self._entries.get(key)  # type: ignore[arg-type]
-        if entry is not None:
-            known, slot, word, value, blob = entry
+        try:
+            known, slot, word, value, blob = self._entries[key]  # type: ignore[index]
+        except (KeyError, TypeError):  # not cached, or not hashable: `_get` says what is wrong with it
+            pass
+        else:
             # A str subclass is equal to a cached str, and no key.
             if (known is key or type(key) is str) and self._words[slot] == word:
                 if blob is None:
                     return value
-                return self._loads(blob)
+                return value(blob)  # a private copy: `value` is the decoder
         return self._get(key, default)
 
     def __getitem__(self, key: Key) -> Any:
-        entry = self._entries.get(key)  # type: ignore[arg-type]
-        if entry is not None:
-            known, slot, word, value, blob = entry
+        try:
+            known, slot, word, value, blob = self._entries[key]  # type: ignore[index]
+        except (KeyError, TypeError):  # not cached, or not hashable: `_get` says what is wrong with it
+            pass
+        else:
             # A str subclass is equal to a cached str, and no key.
             if (known is key or type(key) is str) and self._words[slot] == word:
                 if blob is None:
                     return value
-                return self._loads(blob)
+                return value(blob)  # a private copy: `value` is the decoder
         value = self._get(key, _MISSING)
         if value is _MISSING:
             raise KeyError(key)
@@ -160,10 +162,6 @@ class Datastore(Base):
         """The rest of a read: what the cache cannot vouch for with one compare."""
         encoded = self._encode(key)
         cache = self._cache
-        if not cache.max_entries:
-            self.uncached_reads += 1
-            found = self._engine.get(encoded)
-            return default if found is None else self._codec.decode(found.kind, found.value, key)
         cache_key: CacheKey = key if type(key) is str else encoded
         known = cache.records.get(cache_key)
         if known is not None and self._is_current(known[0]):
@@ -500,7 +498,7 @@ class Datastore(Base):
         if type(prefix) is not str or not prefix:
             raise InvalidNameError(f"a namespace is a str that is not empty, not {prefix!r}", name=prefix)
         cache = self._cache
-        return Datastore(self._engine, (*self._prefix, prefix), cache.max_entries, cache.max_bytes, self._views)
+        return type(self)(self._engine, (*self._prefix, prefix), cache.max_entries, cache.max_bytes, self._views)
 
     # --- upkeep --------------------------------------------------------------------------------------
     def stats(self) -> Dict[str, Any]:
@@ -570,6 +568,24 @@ class Datastore(Base):
         return (key if type(key) is str else encoded), encoded
 
 
+class UncachedDatastore(Datastore):
+    """A handle without a client cache: every read comes from the region. See :func:`open`."""
+
+    __slots__ = ()
+
+    def get(self, key: Key, default: Any = None) -> Any:
+        """The value of `key`, or `default`; always the caller's own."""
+        self.uncached_reads += 1
+        found = self._engine.get(self._encode(key))
+        return default if found is None else self._codec.decode(found.kind, found.value, key)
+
+    def __getitem__(self, key: Key) -> Any:
+        value = self.get(key, _MISSING)
+        if value is _MISSING:
+            raise KeyError(key)
+        return value
+
+
 def open(
     name: str = "default",
     *,
@@ -616,7 +632,8 @@ def open(
             f"`timeout` is a number of seconds from 0 on, not {timeout!r}", name="timeout", value=timeout
         )
     engine = Engine(name, directory, Options(mode, max_size, evict, serializer, float(timeout)))
-    return Datastore(engine, (), cache_entries, cache_bytes)
+    kind = Datastore if cache_entries else UncachedDatastore
+    return kind(engine, (), cache_entries, cache_bytes)
 
 
 def _one_of(name: str, value: Any, allowed: Tuple[str, ...]) -> None:
