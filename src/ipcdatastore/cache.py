@@ -57,10 +57,16 @@ class Cache:
         cost = record.size + OVERHEAD
         if not record.word or cost > self.max_bytes or self.max_entries < 1:
             return
-        with self._lock:
+        # A try: a signal handler may come in between, and not to cache is always right.
+        if not self._lock.acquire(False):
+            return
+        try:
             self._drop(key)
-            while self.records and (len(self.records) >= self.max_entries or self.bytes + cost > self.max_bytes):
-                self._drop(next(iter(self.records)))
+            while len(self.records) >= self.max_entries or self.bytes + cost > self.max_bytes:
+                oldest = next(iter(self.records), None)
+                if oldest is None:
+                    break
+                self._drop(oldest)
             self.bytes += cost
             self.records[key] = (record, value if immutable else shared)
             if type(key) is str and not record.expires_ns:
@@ -69,18 +75,26 @@ class Cache:
                     if immutable
                     else (key, record.slot, record.word, self._loads, record.value)
                 )
+        finally:
+            self._lock.release()
 
     def forget(self, key: CacheKey) -> None:
-        """Drop one key."""
-        with self._lock:
-            self._drop(key)
+        """Drop one key, if nobody else is changing the cache: what it holds is checked at each use anyway."""
+        if self._lock.acquire(False):
+            try:
+                self._drop(key)
+            finally:
+                self._lock.release()
 
     def clear(self) -> None:
         """Drop everything."""
-        with self._lock:
-            self.entries.clear()
-            self.records.clear()
-            self.bytes = 0
+        self.entries.clear()
+        self.records.clear()
+        self.bytes = 0
+
+    def after_fork(self) -> None:
+        """In the child: whoever held the lock is not here."""
+        self._lock = allocate_lock()
 
     def _drop(self, key: CacheKey) -> None:
         old = self.records.pop(key, None)

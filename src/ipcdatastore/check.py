@@ -307,7 +307,8 @@ def _slot_chain(facts: _Facts) -> Iterator[str]:
         elif mine:
             if words[SLOT_END] != first + 8 * count or not first <= words[SLOT_TOP] <= words[SLOT_END]:
                 yield f"never-used slots lie from {words[SLOT_TOP]} to {words[SLOT_END]}, not in chunk {current}"
-            never.update(range(words[SLOT_TOP], words[SLOT_END], 8))
+            else:
+                never.update(range(words[SLOT_TOP], words[SLOT_END], 8))
         later = later or mine
     missing = [s for s in absent - chain - never if words[s] >> SEQ_SHIFT < SEQ_RETIRE]
     if missing:

@@ -56,7 +56,7 @@ def encode_key(key: Key) -> bytes:
     encoded = _encode_key(key, key, 0)
     if len(encoded) > MAX_KEY:
         raise TooLargeError(
-            f"a key of {len(encoded):,} bytes is over the limit of {MAX_KEY:,}: {_shorten(key)}; "
+            f"a key of {len(encoded):,} bytes is over the limit of {MAX_KEY:,}: {shorten(key)}; "
             "use a digest of it as the key",
             size=len(encoded),
             limit=MAX_KEY,
@@ -77,13 +77,13 @@ def _encode_key(key: Any, whole: Any, depth: int) -> bytes:
     if kind is tuple:
         if depth == MAX_NESTING:
             raise TooLargeError(
-                f"a key of tuples nested more than {MAX_NESTING} deep: {_shorten(whole)}",
+                f"a key of tuples nested more than {MAX_NESTING} deep: {shorten(whole)}; use a flat tuple",
                 size=depth + 1,
                 limit=MAX_NESTING,
             )
         return b"t" + b"".join(_prefixed(_encode_key(item, whole, depth + 1)) for item in key)
     raise KeyTypeError(
-        f"a key is a str, bytes, int or a tuple of them (exactly, no subclass), not {kind.__name__}: {_shorten(whole)}",
+        f"a key is a str, bytes, int or a tuple of them (exactly, no subclass), not {kind.__name__}: {shorten(whole)}",
         key=whole,
     )
 
@@ -127,7 +127,8 @@ def key_hash(encoded: bytes, seed: int) -> int:
     return crc32(encoded, seed)
 
 
-def _shorten(value: Any) -> str:
+def shorten(value: Any) -> str:
+    """`value` in an error message: its repr, if it has one, and not all of it."""
     try:
         text = repr(value)
     except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything
@@ -202,8 +203,8 @@ class Codec:
             return SERIALIZED, self.dumps(value, PICKLE_PROTOCOL)
         except Exception as error:
             raise EncodeError(
-                f"the value of key {_shorten(key)}, a {type(value).__module__}.{type(value).__qualname__}, "
-                f"cannot be written by {self.serializer}: {error}",
+                f"the value of key {shorten(key)}, a {type(value).__module__}.{type(value).__qualname__}, "
+                f"cannot be written by {self.serializer}: {error}; store plain data",
                 key=key,
             ) from error
 
@@ -217,10 +218,12 @@ class Codec:
     def _decode_error(self, kind: int, data: bytes, key: Any, error: Exception) -> DecodeError:
         module, name = _missing_class(data) if kind == SERIALIZED and self.serializer == "pickle" else (None, None)
         if module is None:
-            text = f"the value of key {_shorten(key)} cannot be read by {self.serializer}: {error}"
+            text = (
+                f"the value of key {shorten(key)} cannot be read by {self.serializer}: {error}; delete or set it again"
+            )
         else:
             text = (
-                f"the value of key {_shorten(key)} is, or holds, a {module}.{name}, which this process cannot "
+                f"the value of key {shorten(key)} is, or holds, a {module}.{name}, which this process cannot "
                 f"import: {error}; make the class importable here, or store plain data"
             )
         return DecodeError(text, key=key, module=module, name=name)
@@ -232,16 +235,24 @@ def _missing_class(data: bytes) -> Tuple[Optional[str], Optional[str]]:
     import pickletools
 
     strings: List[str] = []
+    memo: List[Optional[str]] = []
+    last: Optional[str] = None  # what the opcode before this one left on the stack, if it was a str
     try:
         for opcode, argument, _ in pickletools.genops(bytes(data)):
-            if opcode.name == "GLOBAL":
-                module, name = str(argument).split(" ", 1)
-            elif opcode.name == "STACK_GLOBAL" and len(strings) > 1:
-                module, name = strings[-2:]
-            else:
-                if isinstance(argument, str):
-                    strings.append(argument)
+            if opcode.name == "MEMOIZE":
+                memo.append(last)
                 continue
+            if opcode.name in ("BINGET", "LONG_BINGET"):
+                last = memo[argument]  # type: ignore[index]
+            elif opcode.name == "STACK_GLOBAL":
+                last = None
+            else:
+                last = argument if isinstance(argument, str) else None
+            if last is not None:
+                strings.append(last)
+            if opcode.name != "STACK_GLOBAL" or len(strings) < 2:
+                continue
+            module, name = strings[-2:]
             try:
                 found: Any = importlib.import_module(module)
                 for part in name.split("."):

@@ -10,8 +10,9 @@ The lock says *who*, never whether the data is whole: that is what the dirty wor
 
 from __future__ import annotations
 
+import os
 import time
-from _thread import allocate_lock
+from _thread import RLock
 
 from . import platform
 from .errors import LockTimeoutError, PlaceError
@@ -28,15 +29,17 @@ LONGEST_PAUSE = 0.002
 class Coordinator:
     """The writer lock of one handle. Protects every store to the region."""
 
-    __slots__ = ("_file", "_lock_file", "_thread", "fd", "path", "reopen", "timeout", "waits")
+    __slots__ = ("_file", "closing", "fd", "lock_file", "path", "reopen", "thread", "timeout", "waits")
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path
         self.timeout = timeout
         self.waits = 0
         self.fd = -1  # no lock can be had on it: `acquire` comes to `reopen`
+        self.closing = False
+        self.lock_file: Any = None
         self.reopen: Callable[[], None] = lambda: None
-        self._thread = allocate_lock()
+        self.thread = RLock()
         self._file: Any = None
 
     def attach(self, file: Any) -> None:
@@ -53,7 +56,7 @@ class Coordinator:
                 path=self.path,
             )
         self._file = file
-        self._lock_file = lock
+        self.lock_file = lock
         self.fd = file.fileno()
 
     def detach(self) -> None:
@@ -62,11 +65,11 @@ class Coordinator:
         try:
             self._let_go()
         finally:
-            self._thread.release()
+            self.thread.release()
 
     def after_fork(self) -> None:
         """In the child: forget who of the parent's threads was inside, and close without unlocking."""
-        self._thread = allocate_lock()
+        self.thread = RLock()
         self._let_go()
 
     def _let_go(self) -> None:
@@ -78,62 +81,80 @@ class Coordinator:
     def __del__(self) -> None:
         self._let_go()  # a handle that was dropped, not closed
 
+    # Signals: an exception may come in between any two steps here. So the thread lock knows its owner, the
+    # acquisition stands inside of the `try` that gives it back, and writers release by C calls of their own,
+    # between which nothing can come (Python 3.11 and up; before, a few instructions are left).
     def acquire(self) -> None:
         """Become the writer, or raise ``LockTimeoutError`` after ``timeout`` seconds."""
-        if not self._thread.acquire(False):
-            self._wait_for_thread()
+        thread = self.thread
+        if thread._is_owned():  # type: ignore[attr-defined]
+            raise self._inside()
         try:
+            if not thread.acquire(False):
+                self._wait_for_thread()
             try:
-                self._lock_file(self.fd, LOCK_EX)
-            except (OSError, ValueError):
+                self.lock_file(self.fd, LOCK_EX)
+            except (OSError, ValueError, TypeError):
                 self._wait_for_file(LOCK_EX)
         except BaseException:
-            self.release()
+            if thread._is_owned():  # type: ignore[attr-defined]
+                self.release()
             raise
 
     def acquire_shared(self) -> None:
         """Keep writers out, other readers not: the last resort of a reader under a full-speed writer."""
-        self._wait_for_thread()
+        thread = self.thread
+        if thread._is_owned():  # type: ignore[attr-defined]
+            raise self._inside()
         try:
+            self._wait_for_thread()
             self._wait_for_file(LOCK_SH)
         except BaseException:
-            self.release()
+            if thread._is_owned():  # type: ignore[attr-defined]
+                self.release()
             raise
 
     def release(self) -> None:
-        """Let the next writer in. Unlocking what is not locked does no harm, so it is done twice rather than not."""
+        """Let the next writer in. Unlocking what is not locked does no harm."""
         try:
             if self.fd >= 0:
-                try:
-                    self._lock_file(self.fd, LOCK_UN)
-                except BaseException:
-                    self._lock_file(self.fd, LOCK_UN)
-                    raise
+                self.lock_file(self.fd, LOCK_UN)
         finally:
-            self._thread.release()
+            self.thread.release()
+
+    def _inside(self) -> LockTimeoutError:
+        return LockTimeoutError(
+            f"this thread is inside a write to {self.path} already (is this a signal handler, or a `__del__`?): "
+            "use another handle there, or do it later",
+            timeout=0.0,
+            holder=os.getpid(),
+        )
 
     def _wait_for_thread(self) -> None:
-        if self._thread.acquire(False):
+        if self.thread.acquire(False):
             return
         self.waits += 1
-        if not self._thread.acquire(timeout=self.timeout):
+        if not self.thread.acquire(timeout=self.timeout):
             raise LockTimeoutError(
-                f"another thread of this process held the writer lock of {self.path} for {self.timeout:g} s",
+                f"another thread of this process held the writer lock of {self.path} for {self.timeout:g} s; "
+                "try again, or open with a longer `timeout`",
                 timeout=self.timeout,
-                holder=None,
+                holder=os.getpid(),
             )
 
     def _wait_for_file(self, operation: int) -> None:
-        if self.fd < 0:
+        if self.fd < 0 or self.closing:
             self.reopen()  # after a fork; raises when the handle was closed
         deadline = time.monotonic() + self.timeout
         pause = FIRST_PAUSE
         waited = False
         while True:
             try:
-                self._lock_file(self.fd, operation)
+                self.lock_file(self.fd, operation)
                 return
             except OSError as error:
+                if self.closing:
+                    self.reopen()  # raises ClosedError
                 if error.errno not in platform.LOCK_REFUSED:
                     raise
             if not waited:
@@ -151,7 +172,8 @@ class Coordinator:
         holder: Optional[int] = platform.lock_holder(self.path)
         who = f"process {holder} holds it" if holder else "the system does not tell who holds it"
         return LockTimeoutError(
-            f"the writer lock of {self.path} was not obtained in {self.timeout:g} s: {who}",
+            f"the writer lock of {self.path} was not obtained in {self.timeout:g} s: {who}; "
+            "try again, or open with a longer `timeout`",
             timeout=self.timeout,
             holder=holder,
         )

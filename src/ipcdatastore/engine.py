@@ -97,7 +97,7 @@ class _Closed:
 class Engine:
     """Reads and writes of one handle."""
 
-    def __init__(self, name: str, directory: Optional[str], options: Options) -> None:
+    def __init__(self, name: str, directory: Any, options: Options) -> None:
         self.name = place.check_name(name)
         self.directory = place.resolve_directory(directory)
         self.path = place.region_path(self.directory, name)
@@ -105,6 +105,7 @@ class Engine:
         self.closed = False
         self._stale = False  # the region must be opened anew (after a fork), or not used at all (closed)
         self._renewing = allocate_lock()
+        self.views: List[Any] = []  # weak references to the stores on this handle
         self.coordinator = Coordinator(self.path, options.timeout)
         self.coordinator.reopen = self._renew
         self.region = self._open_region()
@@ -236,7 +237,11 @@ class Engine:
         """The records of `keys`, all as they were at one moment."""
         if self._stale:
             self._renew()
-        return self.reader.get_many([(key, crc32(key, self.seed)) for key in keys])
+        records = self.reader.get_many([(key, crc32(key, self.seed)) for key in keys])
+        if self.region.words[EVICT]:
+            for record in filter(None, records):
+                self.reader.touch(record)
+        return records
 
     def _move_locked(self, key: bytes, kind: int, value: bytes, expires: int) -> int:
         """Put a key whose slot is used up into another slot. Under the writer lock."""
@@ -348,11 +353,20 @@ class Engine:
         """Let go of file and mapping, when no thread of this handle is writing. After that: ``ClosedError``."""
         if self.closed:
             return
+        self.coordinator.closing = True  # whoever waits for the lock gives up
+        try:
+            self.coordinator.detach()
+        except BaseException:
+            self.coordinator.closing = False
+            raise
         self.closed = self._stale = True
         _handles.discard(self)
-        self.coordinator.detach()
-        self.region.close()
-        self.region.words = self.region.longs = _Closed(self._refuse)
+        self.region.close(_Closed(self._refuse))
+
+    def check_open(self) -> None:
+        """Raise ``ClosedError`` after `close`, where nothing else would."""
+        if self.closed:
+            self._refuse()
 
     def _refuse(self) -> NoReturn:
         raise ClosedError(f"the handle of region {self.path} was closed; open it again")
@@ -364,10 +378,14 @@ class Engine:
             self._renewing = allocate_lock()
             self.coordinator.after_fork()
             self.writer.renew()
+            for reference in self.views:
+                view = reference()
+                if view is not None:
+                    view._after_fork()
 
     def _renew(self) -> None:
         """In a forked child: a mapping and a lock of its own. Nothing of the parent's is unlocked."""
-        if self.closed:
+        if self.closed or self.coordinator.closing:
             self._refuse()
         with self._renewing:
             if not self._stale:

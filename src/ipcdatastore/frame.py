@@ -18,6 +18,7 @@ is the same as a death. ``finally`` frees the lock and never clears the mark.
 from __future__ import annotations
 
 import os
+import struct
 import time
 from zlib import crc32
 
@@ -56,6 +57,10 @@ from .region import Region
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import List, Sequence, Set
+
+
+# What loads from damaged bytes end in: addresses outside of the region, lengths beyond its end, numbers too large.
+BROKEN = (IndexError, struct.error, OverflowError, ValueError)
 
 
 def flat(plan: Plan) -> List[int]:
@@ -242,6 +247,14 @@ class Frame:
             return 0
         _, _, _, _, _, version, _, expires = RECORD.unpack_from(self.region.data, block * UNIT)
         return 0 if expires and now_ns() >= expires else int(version)
+
+    def damaged(self, error: Exception) -> RegionDamagedError:
+        """The error for bytes that lead nowhere."""
+        return RegionDamagedError(
+            f"the region {self.region.path} is damaged: {error}; `check` says what, `repair` saves what is whole",
+            path=self.region.path,
+            problems=(str(error),),
+        )
 
     def read_only(self) -> ReadOnlyError:
         """The error of every write through a read-only handle."""

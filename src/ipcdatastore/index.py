@@ -186,6 +186,11 @@ def chunk_units(words: Any) -> int:
     return size_class(chunk_size(wanted))[1]
 
 
+def smallest_chunk_units() -> int:
+    """Units of a chunk in the smallest size."""
+    return size_class(chunk_size(CHUNK_SLOTS_MIN))[1]
+
+
 def plan_chunk(plan: Plan, region: Any, limit: int) -> bool:
     """Plan to have never-used slots to give out again. False if there is no room."""
     words = region.words
@@ -196,6 +201,9 @@ def plan_chunk(plan: Plan, region: Any, limit: int) -> bool:
     else:
         units = chunk_units(words)
         following = carve(plan, units, limit)
+        if not following:
+            units = smallest_chunk_units()
+            following = carve(plan, units, limit)
         if not following:
             return False
         region.data[following * UNIT + UNIT : (following + units) * UNIT] = bytes((units - 1) * UNIT)

@@ -31,6 +31,7 @@ from .layout import (
     TAG_SYSTEM,
     UNIT,
     WORD_CELL,
+    journal_size,
     record_units,
     size_class,
 )
@@ -74,8 +75,7 @@ def capacity(words: Any) -> int:
 
 def units_for(count: int) -> int:
     """Units of a journal for `count` entries."""
-    size = 4 * (BLOCK_HEADER_WORDS + JOURNAL_WORDS * max(count, JOURNAL_MIN))
-    return size_class((size + UNIT - 1) // UNIT)[1]
+    return size_class(journal_size(max(count, JOURNAL_MIN)))[1]
 
 
 def plan_capacity(plan: Plan, region: Any, count: int) -> bool:

@@ -183,6 +183,11 @@ def chunk_size(slots: int) -> int:
     return (4 * (BLOCK_HEADER_WORDS + SLOT_WORDS * slots) + UNIT - 1) // UNIT
 
 
+def journal_size(entries: int) -> int:
+    """Units that a journal of so many entries needs."""
+    return (4 * (BLOCK_HEADER_WORDS + JOURNAL_WORDS * entries) + UNIT - 1) // UNIT
+
+
 def record_units(size: int) -> int:
     """Units of the block that holds a record of ``size`` bytes, header and key included."""
     return size_class((size + UNIT - 1) // UNIT)[1]

@@ -10,7 +10,7 @@ from .errors import FormatError, InvalidNameError, PlaceError, RegionNotFoundErr
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any
 
 SUFFIX = ".region"
 MAX_NAME = 100
@@ -36,9 +36,9 @@ def check_name(name: str) -> str:
     return name
 
 
-def resolve_directory(directory: Optional[str]) -> str:
+def resolve_directory(directory: Any) -> str:
     """The absolute directory to use: the given one, else ``IPCDATASTORE_DIR``, else the default."""
-    chosen = directory if directory is not None else os.environ.get("IPCDATASTORE_DIR")
+    chosen = directory if directory is not None else os.environ.get("IPCDATASTORE_DIR") or None
     if chosen is None:
         return platform.default_directory()
     return os.path.abspath(os.path.expanduser(os.fspath(chosen)))
@@ -56,7 +56,10 @@ def prepare_directory(directory: str) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise PlaceError(f"the directory {directory} cannot be made: {error.strerror}", path=directory) from error
+        raise PlaceError(
+            f"the directory {directory} cannot be made: {error.strerror}; choose another with `directory=`",
+            path=directory,
+        ) from error
     check_directory(directory)
 
 
@@ -64,10 +67,14 @@ def check_directory(directory: str) -> None:
     """Raise unless regions in `directory` are safe from others and shared by all who map them."""
     try:
         status = os.stat(directory)
+    except FileNotFoundError as error:
+        raise RegionNotFoundError(
+            f'there is no directory {directory}: make it, or open with mode="c"', path=directory
+        ) from error
     except OSError as error:
-        raise RegionNotFoundError(f"there is no directory {directory}", path=directory) from error
+        raise cannot_write(directory, error) from error
     if not stat.S_ISDIR(status.st_mode):
-        raise PlaceError(f"{directory} is not a directory", path=directory)
+        raise PlaceError(f"{directory} is not a directory: choose another with `directory=`", path=directory)
     if platform.HAS_UID:
         if status.st_uid not in (0, os.geteuid()):
             raise UntrustedRegionError(
@@ -115,19 +122,25 @@ def open_file(path: str, writable: bool) -> int:
     try:
         fd = os.open(path, platform.OPEN_FLAGS | (os.O_RDWR if writable else os.O_RDONLY))
     except FileNotFoundError:
-        raise RegionNotFoundError(f"there is no region {path}", path=path) from None
+        raise RegionNotFoundError(f'there is no region {path}; open it with mode="c" to make one', path=path) from None
     except OSError as error:
         if os.path.islink(path):
-            raise UntrustedRegionError(f"{path} is a symbolic link, which is never followed", path=path) from error
-        raise PlaceError(f"the region {path} cannot be opened: {error.strerror}", path=path) from error
+            raise UntrustedRegionError(
+                f"{path} is a symbolic link, which is never followed: delete it", path=path
+            ) from error
+        raise PlaceError(
+            f"the region {path} cannot be opened: {error.strerror}; choose another directory", path=path
+        ) from error
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise FormatError(f"{path} is not a regular file", path=path)
+            raise FormatError(f"{path} is not a regular file: delete it, or use another name", path=path)
         problem = platform.owner_problem(status)
         if problem is not None:
             raise UntrustedRegionError(
-                f"the region {path} is not trusted: {problem}; nothing of it was read", path=path
+                f"the region {path} is not trusted: {problem}; nothing of it was read. Delete it, or `chmod` it if you "
+                "know what is in it",
+                path=path,
             )
     except BaseException:
         os.close(fd)

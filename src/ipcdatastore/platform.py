@@ -259,7 +259,13 @@ def default_directory() -> str:
             return os.path.join(os.confstr(65537) or "/tmp", leaf)  # _CS_DARWIN_USER_TEMP_DIR
         except (ValueError, OSError):
             return os.path.join("/tmp", leaf)
-    return os.path.join("/tmp" if _is_shared_directory("/tmp") else os.path.expanduser("~"), leaf)
+    return os.path.join("/tmp" if _is_shared_directory("/tmp") else _home(), leaf)
+
+
+def _home() -> str:
+    import pwd
+
+    return pwd.getpwuid(os.geteuid()).pw_dir
 
 
 def _is_shared_directory(path: str) -> bool:

@@ -96,6 +96,7 @@ class _Retry(Exception):  # noqa: N818 - a signal, not an error
 
 
 _RETRY = _Retry()
+_TRY_AGAIN = (_Retry, *_TORN)
 
 
 def other_cell(word: int) -> int:
@@ -171,10 +172,8 @@ class Reader:
         for _ in range(ATTEMPTS):
             try:
                 return self._find(key, hashed)
-            except _TORN:
-                self.region.follow()
-            except _Retry:
-                pass
+            except _TRY_AGAIN:
+                self.region.follow()  # what was cut off at the end of the view does not fit its seal either
             self.retries += 1
         return self._under_lock(lambda: self._find(key, hashed))
 
@@ -261,7 +260,7 @@ class Reader:
         """The same slot's record now, if it is still there and of the same key: no probe, no hash."""
         try:
             found = self.read_slot(record.slot)
-        except (_Retry, *_TORN):
+        except _TRY_AGAIN:
             return None
         return found if found is not None and found.key == record.key else None
 
@@ -278,10 +277,8 @@ class Reader:
         for _ in range(ATTEMPTS):
             try:
                 found = self._get_many(wanted)
-            except _TORN:
-                self.region.follow()
-            except _Retry:
-                pass
+            except _TRY_AGAIN:
+                self.region.follow()  # what was cut off at the end of the view does not fit its seal either
             else:
                 if found is not None:
                     return found
@@ -325,10 +322,8 @@ class Reader:
         for _ in range(ATTEMPTS):
             try:
                 return self.read_slot(slot)
-            except _TORN:
-                self.region.follow()
-            except _Retry:
-                pass
+            except _TRY_AGAIN:
+                self.region.follow()  # what was cut off at the end of the view does not fit its seal either
             self.retries += 1
         return self._under_lock(lambda: self.read_slot(slot))
 
@@ -340,7 +335,7 @@ class Reader:
         try:
             self.region.follow()
             return read()
-        except (_Retry, *_TORN) as error:
+        except _TRY_AGAIN as error:
             raise RegionDamagedError(
                 f"a record of the region {self.region.path} does not fit its seal though nobody writes: it was "
                 "damaged; `check` says what, `repair` saves the rest",

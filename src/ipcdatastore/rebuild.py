@@ -19,8 +19,12 @@ from .layout import (
     CLASSES,
     COMMIT,
     COUNT,
+    DEFAULT_MAX_SIZE,
     DESCRIPTORS,
     DIRTY,
+    EMPTY,
+    EVICT,
+    EVICT_POLICIES,
     EXPIRING,
     FREE_UNITS,
     HAND,
@@ -38,6 +42,7 @@ from .layout import (
     PARTITIONS,
     RECORD,
     RECORD_SIZE,
+    RESERVED_WORDS,
     SEQ_RETIRE,
     SEQ_SHIFT,
     SLOT_CELL,
@@ -47,23 +52,31 @@ from .layout import (
     SLOT_TOP,
     SLOT_WORDS,
     STRUCTURE,
+    SYSTEM_CHUNK,
+    SYSTEM_JOURNAL,
     SYSTEM_TABLE,
     TAG_FREE,
+    TAG_MASK,
     TAG_SYSTEM,
+    TOMBSTONE,
     TOP,
     UNIT,
+    UNUSED,
     VERSION_LONG,
     WORD_CELL,
     WORD_PENDING,
+    chunk_size,
+    journal_size,
     list_class,
     record_units,
+    size_class,
 )
 from .platform import fence
 from .reader import burnt_word, final_word, next_word, word_before_mark
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, List, Optional, Tuple
+    from typing import Any, Dict, List, Optional, Tuple
 
 VERSION_JUMP = 1 << 32  # past every version that a damaged header may have given out
 
@@ -84,6 +97,12 @@ class Scan:
         self.expiring = 0
         self.version = 0
 
+    def forget(self, slot: int, block: int, hashed: int) -> None:
+        """A slot turned out to hold an older version of another's key."""
+        self.live[hashed & PARTITIONS - 1].remove(slot)
+        self.extents = [extent for extent in self.extents if extent[0] != block]
+        self.damaged.append(slot)
+
 
 def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: bool = False) -> List[int]:
     """Make the region's derived data from its slots. The slots whose record was damaged.
@@ -102,7 +121,7 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     fence()
     words[STRUCTURE] = words[STRUCTURE] + 1 & 0xFFFFFFFF
     fence()
-    seen = scan(region)
+    seen = scan(region, salvage=salvage)
     if seen.damaged:
         if not salvage:
             raise RegionDamagedError(
@@ -113,7 +132,10 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
         for slot in seen.damaged:
             _give_up(region, slot, words[slot])
         seen.free += seen.damaged
+    if salvage:
+        _mend_header(region)
     chunks = _chunk_extents(words)
+    chunks += _kept_journal(words, seen.extents + chunks)
     tables = _old_tables(words)
     gaps, top = _gaps(region, sorted(seen.extents + chunks), tables)
     _switch_tables(region, seen.live, gaps, top)
@@ -122,7 +144,7 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     _store_slots(words, seen.free)
     words[COUNT] = len(seen.extents)
     words[EXPIRING] = seen.expiring
-    words[JOURNAL] = words[JOURNAL_COUNT] = 0
+    words[JOURNAL_COUNT] = 0
     region.longs[VERSION_LONG] = max(region.longs[VERSION_LONG], seen.version + jump)
     words[DIRTY] = nonce
     return seen.damaged
@@ -178,12 +200,14 @@ def _record_bytes(region: Any, block: int) -> bytes:
     return bytes(region.data[block * UNIT : block * UNIT + RECORD_SIZE + key_length + value_length])
 
 
-def scan(region: Any) -> Scan:
+def scan(region: Any, *, salvage: bool = False) -> Scan:
     """Read every slot, verifying each seal."""
     words, data = region.words, region.data
     unpack = RECORD.unpack_from
     seen = Scan()
-    live, free, extents, damaged = seen.live, seen.free, seen.extents, seen.damaged
+    live, free, damaged = seen.live, seen.free, seen.damaged
+    block_of: Dict[int, int] = {}
+    held: Dict[bytes, Tuple[int, int]] = {}  # key -> version, slot; looked at by a repair only
     end = len(data)
     for slot in index.slots(words):
         word = words[slot]
@@ -201,11 +225,21 @@ def scan(region: Any) -> Scan:
         if owner != slot or at + size > end or crc32(data[at : at + size], word) != words[cell + 1]:
             damaged.append(slot)
             continue
-        hashed = crc32(data[at + RECORD_SIZE : at + RECORD_SIZE + key_length], region.header.seed)
+        key = data[at + RECORD_SIZE : at + RECORD_SIZE + key_length]
+        if salvage:
+            other = held.get(key)
+            if other is not None and other[0] > version:
+                damaged.append(slot)
+                continue
+            held[key] = (version, slot)
+            if other is not None:
+                seen.forget(other[1], block_of[other[1]], crc32(key, region.header.seed))
+            block_of[slot] = block
+        hashed = crc32(key, region.header.seed)
         if words[slot + SLOT_HASH] != hashed:
             words[slot + SLOT_HASH] = hashed
         live[hashed & PARTITIONS - 1].append(slot)
-        extents.append((block, (size + 15) >> 4 if size <= 1024 else record_units(size)))
+        seen.extents.append((block, (size + 15) >> 4 if size <= 1024 else record_units(size)))
         seen.expiring += expires != 0
         seen.version = max(seen.version, version)
     return seen
@@ -220,6 +254,43 @@ def _give_up(region: Any, slot: int, before: int) -> None:
     fence()
     words[slot] = target  # PUBLISH: the damaged record is gone
     fence()
+
+
+def _mend_header(region: Any) -> None:
+    """Words of the header that nothing tells, back to values that hold."""
+    words = region.words
+    for address in (UNUSED, *range(*RESERVED_WORDS)):
+        if words[address]:
+            words[address] = 0
+    if words[EVICT] not in EVICT_POLICIES.values():
+        words[EVICT] = EVICT_POLICIES["none"]
+    if not PAGE <= region.longs[MAX_SIZE_LONG] <= MAX_REGION:
+        region.longs[MAX_SIZE_LONG] = max(DEFAULT_MAX_SIZE, region.units * UNIT)
+    if words[LENGTH] * PAGE_UNITS != region.units:
+        words[LENGTH] = region.units // PAGE_UNITS
+    for first, count in index.chunks(words):
+        tag = first - BLOCK_HEADER_WORDS
+        needed = chunk_size(count)
+        if words[tag] & TAG_MASK != TAG_SYSTEM or words[tag] >> 2 < needed:
+            words[tag] = size_class(needed)[1] << 2 | TAG_SYSTEM
+        words[tag + 1] = SYSTEM_CHUNK
+
+
+def _kept_journal(words: Any, used: List[Extent]) -> List[Extent]:
+    """The journal, if it is one and nobody else's: a transaction that deletes needs it in a full region."""
+    block = words[JOURNAL]
+    good = (
+        HEAP_START <= block < len(words) // 4
+        and words[4 * block] & TAG_MASK == TAG_SYSTEM
+        and words[4 * block + 1] == SYSTEM_JOURNAL
+        and 4 * (block + (words[4 * block] >> 2)) <= len(words)
+        and journal_size(words[4 * block + 2]) <= words[4 * block] >> 2
+    )
+    extent = (block, words[4 * block] >> 2) if good else (0, 0)
+    if not good or any(unit < block + extent[1] and block < unit + units for unit, units in used):
+        words[JOURNAL] = 0
+        return []
+    return [extent]
 
 
 def _chunk_extents(words: Any) -> List[Extent]:
@@ -266,6 +337,22 @@ def _gaps(region: Any, used: List[Extent], tables: List[Extent]) -> Tuple[List[E
     return gaps, at
 
 
+def _is_right(words: Any, table: int, slots: List[int]) -> bool:
+    """Whether a table is as good as a new one: each slot is found, nothing else is named, and the count fits."""
+    extent = _table_at(words, table)
+    if extent is None:
+        return False
+    base, mask = 4 * table + BLOCK_HEADER_WORDS, words[4 * table + 3]
+    if mask & mask + 1 or BLOCK_HEADER_WORDS + mask + 1 > 4 * extent[1]:
+        return False
+    cells = words[base : base + mask + 1].tolist()
+    used = sum(cell != EMPTY for cell in cells)
+    named = [cell for cell in cells if cell not in (EMPTY, TOMBSTONE)]
+    if used != words[4 * table + 2] or 3 * used > 2 * mask + 3 or sorted(named) != sorted(slots):
+        return False
+    return all(index.find_entry(words, slot) for slot in slots)
+
+
 def _without(gap: Extent, unit: int, units: int) -> List[Extent]:
     start, end = gap[0], gap[0] + gap[1]
     low, high = max(start, unit), min(end, unit + units)
@@ -280,6 +367,8 @@ def _switch_tables(region: Any, live: List[List[int]], gaps: List[Extent], top: 
     gaps = sorted(gaps, key=lambda gap: gap[1])
     for partition, slots in enumerate(live):
         descriptor = DESCRIPTORS + partition
+        if _is_right(words, words[descriptor], slots):
+            continue  # a region that is whole needs no room to be repaired
         entries, mask = index.table_image(words, slots)
         units = index.table_units(len(slots))
         block = 0

@@ -16,6 +16,7 @@ import mmap
 import os
 import sys
 import time
+from _thread import RLock
 from zlib import crc32
 
 from . import layout, platform
@@ -54,6 +55,7 @@ class Region:
         self.path = path
         self.writable = writable
         self.file: Any = os.fdopen(open_file(path, writable), "r+b" if writable else "rb", buffering=0)
+        self._installing = RLock()
         self.data: Any = None
         self.words: Any = None
         self.longs: Any = None
@@ -74,9 +76,9 @@ class Region:
     def map(self) -> None:
         """Map as much as is published now. The old view stays with whoever still uses it."""
         # The published length, not the file's: a writer that died while growing left a longer file.
-        self._map_pages(self._published())
+        self._install(self._mapping(self._published()))
 
-    def _map_pages(self, pages: int) -> None:
+    def _mapping(self, pages: int) -> mmap.mmap:
         size = os.fstat(self.file.fileno()).st_size
         published = pages * layout.PAGE
         if not layout.PAGE <= published <= min(size, layout.MAX_REGION):
@@ -87,7 +89,7 @@ class Region:
                 problems=("length",),
             )
         access = mmap.ACCESS_WRITE if self.writable else mmap.ACCESS_READ
-        self._install(mmap.mmap(self.file.fileno(), published, access=access))
+        return mmap.mmap(self.file.fileno(), published, access=access)
 
     def _published(self) -> int:
         if self.words is not None:
@@ -96,10 +98,14 @@ class Region:
         return int.from_bytes(raw, sys.byteorder)
 
     def _install(self, data: mmap.mmap) -> None:
-        view = memoryview(data)
-        # `units` last: whoever checks an offset against it finds views at least that long.
-        self.data, self.words, self.longs = data, view.cast("I"), view.cast("Q")
-        self.units = len(data) // layout.UNIT
+        """Use `data` from now on, unless another thread was faster with a longer one."""
+        with self._installing:
+            if len(data) // layout.UNIT <= self.units:
+                return
+            view = memoryview(data)
+            # `units` last: whoever checks an offset against it finds views at least that long.
+            self.data, self.words, self.longs = data, view.cast("I"), view.cast("Q")
+            self.units = len(data) // layout.UNIT
 
     def follow(self) -> bool:
         """Map the longer file if somebody grew it. Whether there was something to do."""
@@ -121,8 +127,9 @@ class Region:
                 free=0,
                 hint="free space on the file system that holds the region",
             ) from error
-        self._map_pages(pages)  # first: where a longer view cannot be had, nothing has happened
+        data = self._mapping(pages)  # first: where a longer view cannot be had, nothing has happened
         self.words[layout.LENGTH] = pages  # PUBLISH: the blocks are there
+        self._install(data)
 
     def open_lock_file(self) -> Any:
         """A file to lock for this region: the region's own inode, by an open file description of its own."""
@@ -159,6 +166,7 @@ class Region:
     def become(self, other: Region) -> None:
         """Take over another view of the same region, so that everybody who holds this one uses it."""
         self.file, self._identity = other.file, other._identity
+        self._installing = RLock()
         self.data, self.words, self.longs, self.units = other.data, other.words, other.longs, other.units
         other.file = None  # or `other` would close it when it goes
 
@@ -167,9 +175,12 @@ class Region:
         if file is not None:
             file.close()
 
-    def close(self) -> None:
-        """Let go of the mapping (freed with its last reader) and of the file."""
-        self.data = self.words = self.longs = None
+    def close(self, views: Any = None) -> None:
+        """Let go of the mapping (freed with its last reader) and of the file.
+
+        `views` stands in for the words: a thread that was still reading comes to it at its next load.
+        """
+        self.data, self.words, self.longs = b"", views, views
         self.units = 0
         self.file.close()
 
@@ -178,12 +189,14 @@ class Region:
 def read_static(raw: bytes, path: str) -> StaticHeader:
     """Magic, then versions, then byte order, then checksum: nothing is believed before its turn."""
     if len(raw) < layout.HEADER_SIZE:
-        raise FormatError(f"{path} is no region: it has only {len(raw)} bytes", path=path)
+        raise FormatError(
+            f"{path} is no region: it has only {len(raw)} bytes; delete it, or use another name", path=path
+        )
     magic, write, read, order, serializer, clock, seed, region_id, boot, created = layout.STATIC.unpack_from(raw)
     if magic != layout.MAGIC:
-        raise FormatError(f"{path} is no region: it begins with {magic!r}", path=path)
+        raise FormatError(f"{path} is no region: it begins with {magic!r}; delete it, or use another name", path=path)
     if order != layout.BYTE_ORDER_MARK:
-        raise FormatError(f"the region {path} was made on a machine of the other byte order", path=path)
+        raise FormatError(f"the region {path} was made on a machine of the other byte order: delete it here", path=path)
     if read > layout.READ_VERSION:
         raise FormatError(
             f"the region {path} has format {write} (readable from {read} on), and this release reads "
@@ -199,7 +212,8 @@ def read_static(raw: bytes, path: str) -> StaticHeader:
         )
     if serializer not in _SERIALIZER_NAMES or clock != platform.CLOCK:
         raise FormatError(
-            f"the region {path} uses serializer {serializer} and clock {clock}, unknown to this release or system",
+            f"the region {path} uses serializer {serializer} and clock {clock}, unknown to this release or system; "
+            "upgrade ipcdatastore here, or use another name",
             path=path,
         )
     return StaticHeader(write, _SERIALIZER_NAMES[serializer], seed, region_id, boot, created)
@@ -248,7 +262,10 @@ def create(path: str, policy: Policy, *, replace: bool) -> None:
         os.unlink(temporary)
     except OSError as error:
         _discard(temporary)
-        raise PlaceError(f"the region {path} cannot be created: {error.strerror}", path=path) from error
+        raise PlaceError(
+            f"the region {path} cannot be created: {error.strerror}; free space there, or choose another directory",
+            path=path,
+        ) from error
 
 
 def _link(temporary: str, path: str) -> bool:
@@ -265,7 +282,7 @@ def _link(temporary: str, path: str) -> bool:
 def initial_image(policy: Policy, *, seed: Optional[int] = None) -> bytes:
     """The beginning of an empty region, to the top of its heap; everything after it is zero.
 
-    All tables and the first slots lie together at the start of the heap, so that what never moves does not
+    All tables, the first slots and a journal lie together at the start of the heap, so that what never moves does not
     split the space that records come and go in.
     """
     random = os.urandom(20)
@@ -284,7 +301,9 @@ def initial_image(policy: Policy, *, seed: Optional[int] = None) -> bytes:
     table_units = layout.size_class(layout.table_size(layout.TABLE_MIN))[1]
     chunk = layout.HEAP_START + layout.PARTITIONS * table_units
     chunk_units = layout.size_class(layout.chunk_size(layout.CHUNK_SLOTS_MIN))[1]
-    image = bytearray((chunk + chunk_units) * layout.UNIT)
+    journal = chunk + chunk_units
+    journal_units = layout.size_class(layout.journal_size(layout.JOURNAL_MIN))[1]
+    image = bytearray((journal + journal_units) * layout.UNIT)
     image[: len(static)] = static
     layout.STATIC_CRC.pack_into(image, layout.STATIC.size, crc32(static))
     words = memoryview(image).cast("I")
@@ -303,7 +322,11 @@ def initial_image(policy: Policy, *, seed: Optional[int] = None) -> bytes:
     words[layout.CHUNK_FIRST] = words[layout.CHUNK_CURRENT] = chunk
     words[layout.SLOT_TOP] = first
     words[layout.SLOT_END] = first + layout.SLOT_WORDS * layout.CHUNK_SLOTS_MIN
-    words[layout.TOP] = chunk + chunk_units
+    words[4 * journal] = journal_units << 2 | layout.TAG_SYSTEM
+    words[4 * journal + 1] = layout.SYSTEM_JOURNAL
+    words[4 * journal + 2] = layout.JOURNAL_MIN
+    words[layout.JOURNAL] = journal
+    words[layout.TOP] = journal + journal_units
     words[layout.HAND] = layout.HEAP_START
     words[layout.EVICT] = layout.EVICT_POLICIES[policy.evict]
     longs = memoryview(image).cast("Q")

@@ -42,22 +42,24 @@ from .platform import now_ns
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Callable, Iterator
+    from typing import Callable, Iterator, Optional
 
 SWEEP_BLOCKS = 8  # looked at by a write that could also grow the file
 SWEEP_WORTH = 8  # sweep before growing when more than 1/8 of the heap is free or may have expired
 STEP_LIMIT = 60  # planned stores after which a join stops, well below what a step can hold
 GROW_FAST_PAGES = 16  # below 1 MiB a region doubles, above it grows by an eighth
 RESERVE = 32  # inserts leave 1/32 of the limit to overwrites and to the index
+LARGE_PART = 16  # before more than 1/16 of the limit is evicted for one write, see whether that can help
 
 
 class Space:
     """Finds room in one region for its frame."""
 
-    __slots__ = ("frame",)
+    __slots__ = ("_disk_full", "frame")
 
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
+        self._disk_full: Optional[StoreFullError] = None
 
     # --- what the writer asks for --------------------------------------------------------------------
     def for_record_locked(self, units: int, *, inserting: bool) -> bool:
@@ -66,11 +68,13 @@ class Space:
         Whether anything moved: expired or evicted records may be gone, so the caller looks its slot up
         again. Raises ``StoreFullError`` with nothing changed that anybody could see.
         """
-        words = self.frame.region.words
-        fits = words[TOP] + units <= self.frame.region.units
+        region = self.frame.region
+        words = region.words
+        allowed = not inserting or self.leaves_reserve(units)
+        fits = allowed and words[TOP] + units <= region.units
         if fits and words[FREE_UNITS] < units and not self._is_sweep_worth():
             return False
-        self._until_planned(units, lambda plan: self._plan_record(plan, units), inserting)
+        self._until_planned(units, lambda plan: self._plan_record(plan, units, inserting))
         return True
 
     def for_insert_locked(self, hashed: int, entry: int) -> bool:
@@ -79,51 +83,73 @@ class Space:
         moved = False
         if index.is_crowded(region.words, entry, hashed):
             partition = hashed & PARTITIONS - 1
-            descriptor = DESCRIPTORS + partition
-            entries = len(index.live_entries(region.words, region.words[descriptor]))
-            self._until_planned(
-                index.table_units(entries),
-                lambda plan: index.plan_table(plan, region, partition, region.units),
-                False,
-            )
+
+            def plan_table(plan: Plan) -> bool:
+                # Making room may have deleted what crowded it.
+                hole = index.find_hole(region.words, hashed)
+                if not index.is_crowded(region.words, hole, hashed):
+                    return True
+                return index.plan_table(plan, region, partition, region.units)
+
+            entries = len(index.live_entries(region.words, region.words[DESCRIPTORS + partition]))
+            self._until_planned(index.table_units(entries), plan_table)
             moved = True
         if index.needs_chunk(region.words):
             self._until_planned(
-                index.chunk_units(region.words),
-                lambda plan: index.plan_chunk(plan, region, region.units),
-                False,
+                index.smallest_chunk_units(),
+                lambda plan: not index.needs_chunk(region.words) or index.plan_chunk(plan, region, region.units),
             )
             moved = True
         return moved
 
-    def for_plan_locked(self, units: int, make: Callable[[Plan], bool]) -> None:
+    def for_plan_locked(self, units: int, make: Callable[[Plan], bool], *, past_limit: bool = False) -> None:
         """Do the plan that `make` makes (it says whether it could), making about `units` of room if it must."""
-        self._until_planned(units, make, False)
+        self._until_planned(units, make, past_limit=past_limit)
+
+    def check_total_locked(self, units: int) -> None:
+        """Raise ``StoreFullError`` if so many units could not be had by evicting everything: then nothing is."""
+        region = self.frame.region
+        if region.words[EVICT] and units > self._limit_units() // LARGE_PART and units > self._reachable(run=False):
+            raise self.full(units)
 
     # --- how -----------------------------------------------------------------------------------------
-    def _plan_record(self, plan: Plan, units: int) -> bool:
+    def _limit_units(self) -> int:
+        return int(min(self.frame.region.longs[MAX_SIZE_LONG], MAX_REGION)) // UNIT
+
+    def leaves_reserve(self, units: int) -> bool:
+        """Whether an insert of `units` leaves overwrites and the index what is kept for them."""
+        words = self.frame.region.words
+        limit = self._limit_units()
+        return bool(words[TOP] - words[FREE_UNITS] + units <= limit - limit // RESERVE)
+
+    def _plan_record(self, plan: Plan, units: int, inserting: bool) -> bool:
         """Put a block of exactly `units` at the head of its class, unless the top has room anyway."""
         region = self.frame.region
+        if inserting and not self.leaves_reserve(units):
+            return False
         if not heap.find_free(region.words, units):
             return bool(region.words[TOP] + units <= region.units)
         heap.push(plan, heap.carve(plan, units, region.units), units)
         return True
 
-    def _until_planned(self, units: int, make: Callable[[Plan], bool], inserting: bool) -> None:
+    def _until_planned(self, units: int, make: Callable[[Plan], bool], *, past_limit: bool = False) -> None:
         """Run `make` on fresh plans, making more room between, until it succeeds; then do the plan."""
         words = self.frame.region.words
         if not heap.find_free(words, units) and self._is_sweep_worth():
             self._sweep(SWEEP_BLOCKS, units)
-        reliefs: Iterator[Callable[[], bool]] = iter(
-            (lambda: self._grow(units, inserting), lambda: self._join(units), lambda: self._evict(units))
-        )
+        reliefs = [lambda: self._grow(units, past_limit)]
+        if words[EVICT]:
+            reliefs += [lambda: self._evict(units)] * 3  # the clock joins as it goes
+        else:
+            reliefs.append(lambda: self._join(units))
+        remaining: Iterator[Callable[[], bool]] = iter(reliefs)
         while True:
             plan = Plan(self.frame.region.words)
             if make(plan):
                 if plan:
                     self.frame.step_locked(plan)
                 return
-            for relief in reliefs:
+            for relief in remaining:
                 if relief():
                     break
             else:
@@ -133,21 +159,25 @@ class Space:
         words = self.frame.region.words
         return bool(words[EXPIRING] or words[FREE_UNITS] * SWEEP_WORTH > words[TOP])
 
-    def _grow(self, units: int, inserting: bool) -> bool:
-        """Make the file longer so that `units` fit at the top. Whether it may be that long."""
+    def _grow(self, units: int, past_limit: bool) -> bool:
+        """Make the file longer so that `units` fit at the top. Whether it may be, and could be, that long."""
         region = self.frame.region
         words = region.words
         pages = words[LENGTH]
-        limit = min(region.longs[MAX_SIZE_LONG], MAX_REGION)
-        if inserting and limit >= RESERVE * PAGE:
-            limit -= limit // RESERVE
+        limit = (MAX_REGION if past_limit else self._limit_units() * UNIT) // PAGE
         needed = -(-(words[TOP] + units) // PAGE_UNITS)
-        wanted = max(needed, pages + max(min(pages, GROW_FAST_PAGES), pages >> 3))
-        wanted = min(wanted, limit // PAGE)
-        if wanted <= pages or wanted < needed:
+        wanted = min(max(needed, pages + max(min(pages, GROW_FAST_PAGES), pages >> 3)), limit)
+        if needed <= pages or wanted < needed:
             return False
-        region.grow_locked(wanted)
-        return True
+        for target in (wanted, needed) if wanted > needed else (needed,):
+            try:
+                region.grow_locked(target)
+            except StoreFullError as error:
+                self._disk_full = error  # other reliefs may do; if not, this is the reason
+            else:
+                self._disk_full = None
+                return True
+        return False
 
     # --- the sweep -----------------------------------------------------------------------------------
     def _all_blocks(self) -> int:
@@ -223,12 +253,29 @@ class Space:
 
     def _evict(self, units: int) -> bool:
         """Let the clock hand go around until a run of `units` is free: twice politely, then by force."""
-        if not self.frame.region.words[EVICT]:
-            return False
+        if units > self._limit_units() // LARGE_PART and units > self._reachable(run=True):
+            return False  # all of it would be evicted for nothing
         return any(self._sweep(self._all_blocks(), units, evict=True, force=force) for force in (False, False, True))
+
+    def _reachable(self, *, run: bool) -> int:
+        """Units that evicting everything would free: in all, or in the longest run without what never moves."""
+        region = self.frame.region
+        unit, top = HEAP_START, region.words[TOP]
+        longest = current = total = 0
+        while unit < top:
+            block = heap.block_at(region, unit)
+            movable = block.tag == TAG_FREE or (block.tag == TAG_RECORD and block.first_word not in self.frame.pinned)
+            current = current + block.units if movable else 0
+            total += block.units if movable else 0
+            longest = max(longest, current)
+            unit += block.units
+        beyond = max(self._limit_units() - top, region.units - top)
+        return int(max(longest, current + beyond) if run else total + beyond)
 
     def full(self, units: int) -> StoreFullError:
         """The error for so many units that there is no room for."""
+        if self._disk_full is not None:
+            return self._disk_full
         region = self.frame.region
         limit = int(region.longs[MAX_SIZE_LONG])
         free = int(region.words[FREE_UNITS]) * UNIT

@@ -6,15 +6,16 @@ else about a read is in :meth:`Datastore._get`. Nothing may be added to the hot 
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from collections import namedtuple
 from collections.abc import MutableMapping
 
 from .cache import DEFAULT_BYTES, DEFAULT_ENTRIES, NOTHING, Cache
-from .codec import SERIALIZED, Codec, decode_key, encode_key, is_immutable, tuple_prefix
+from .codec import SERIALIZED, Codec, decode_key, encode_key, is_immutable, shorten, tuple_prefix
 from .engine import MIN_SIZE, MODES, Engine, Options
-from .errors import ArgumentError, ClosedError, ConflictError, InvalidNameError
+from .errors import ArgumentError, ClosedError, ConflictError, InvalidNameError, KeyTypeError
 from .layout import EVICT_POLICIES, MAX_KEY, MAX_REGION, SERIALIZERS
 from .platform import deadline, now_ns, uneven
 from .reader import Record
@@ -102,23 +103,19 @@ class Datastore(Base):
         "_engine",
         "_entries",
         "_prefix",
-        "_views",
-        "_words",
+        "_region",
         "uncached_reads",
     )
 
-    def __init__(
-        self, engine: Engine, prefix: Tuple[str, ...], max_entries: int, max_bytes: int, views: Any = None
-    ) -> None:
+    def __init__(self, engine: Engine, prefix: Tuple[str, ...], max_entries: int, max_bytes: int) -> None:
         self._engine = engine
         self._prefix = prefix
         self._codec = Codec(engine.region.header.serializer)
         self._cache = Cache(max_entries, max_bytes, self._codec.loads)
         self._entries = self._cache.entries
-        self._words = engine.region.words
-        # Every view of this handle, to be closed with it. A mapping has no hash, so no WeakSet.
-        self._views: List[weakref.ref[Datastore]] = [] if views is None else views
-        self._views[:] = [view for view in self._views if view() is not None] + [weakref.ref(self)]
+        self._region = engine.region
+        # To be told of a fork and of `close`. A mapping has no hash, so no WeakSet.
+        engine.views[:] = [view for view in engine.views if view() is not None] + [weakref.ref(self)]
         self.uncached_reads = 0
 
     # --- reading -------------------------------------------------------------------------------------
@@ -136,7 +133,7 @@ class Datastore(Base):
             pass
         else:
             # A str subclass is equal to a cached str, and no key.
-            if (known is key or type(key) is str) and self._words[slot] == word:
+            if (known is key or type(key) is str) and self._region.words[slot] == word:
                 if blob is None:
                     return value
                 return value(blob)  # a private copy: `value` is the decoder
@@ -149,7 +146,7 @@ class Datastore(Base):
             pass
         else:
             # A str subclass is equal to a cached str, and no key.
-            if (known is key or type(key) is str) and self._words[slot] == word:
+            if (known is key or type(key) is str) and self._region.words[slot] == word:
                 if blob is None:
                     return value
                 return value(blob)  # a private copy: `value` is the decoder
@@ -185,8 +182,6 @@ class Datastore(Base):
 
     def _remember(self, cache_key: CacheKey, record: Record, key: Key) -> Any:
         value = self._codec.decode(record.kind, record.value, key)
-        # The words first: an entry may lie past the end of an older, shorter view.
-        self._words = self._engine.region.words
         immutable = record.kind != SERIALIZED or is_immutable(value)
         self._cache.put(cache_key, record, value, immutable=immutable)
         return value
@@ -212,7 +207,6 @@ class Datastore(Base):
         if record is None:
             return default
         value = self._codec.decode(record.kind, record.value, key)
-        self._words = self._engine.region.words
         immutable = record.kind != SERIALIZED or is_immutable(value)
         self._cache.put(cache_key, record, value, immutable=immutable, shared=value)
         return value
@@ -329,9 +323,14 @@ class Datastore(Base):
     ) -> None:
         """Store several values at one moment: no reader sees some of them only, also when this process dies."""
         expires = deadline(expire)
+        # By canonical bytes: a dict of the keys would take True for 1, and refuse a list with an error of its own.
         writes: Dict[bytes, Write] = {}
-        for key, value in dict(items).items():
-            writes[self._encode(key)] = self._write(key, value, expires)
+        source: Any = items
+        pairs = [(key, source[key]) for key in list(source.keys())] if hasattr(source, "keys") else source
+        for key, value in pairs:
+            write = self._write(key, value, expires)
+            writes[write.key] = write
+        self._engine.check_open()
         if writes:
             self._engine.commit(list(writes.values()))
 
@@ -340,11 +339,11 @@ class Datastore(Base):
         kind, data = self._codec.encode(value, key)
         return self._engine.write(encoded, kind, data, expires)
 
-    def update(self, *others: Any, **more: Any) -> None:
+    def update(self, other: Any = (), /, **more: Any) -> None:
         """Like ``dict.update``, all at one moment."""
-        items: Dict[Key, Any] = {}
-        items.update(*others, **more)
-        self.set_many(items)
+        keys = getattr(other, "keys", None)
+        pairs = [(key, other[key]) for key in keys()] if keys is not None else list(other)
+        self.set_many(pairs + list(more.items()))
 
     def setdefault(self, key: Key, default: Any = None) -> Any:
         """The value of `key`, stored from `default` first if there was none. Atomic."""
@@ -390,7 +389,7 @@ class Datastore(Base):
                 return new
             if time.monotonic() > until:
                 raise ConflictError(
-                    f"key {key!r} was changed by others each time for {self._engine.options.timeout:g} s",
+                    f"key {shorten(key)} was changed by others each time for {self._engine.options.timeout:g} s",
                     key=key,
                 )
             time.sleep(uneven(pause))
@@ -407,7 +406,7 @@ class Datastore(Base):
         def plus(value: Any) -> Any:
             if type(value) not in (int, float):
                 raise ArgumentError(
-                    f"key {key!r} holds a {type(value).__name__}, which cannot be incremented",
+                    f"key {shorten(key)} holds a {type(value).__name__}, which cannot be incremented",
                     name="key",
                     value=key,
                 )
@@ -498,7 +497,7 @@ class Datastore(Base):
         if type(prefix) is not str or not prefix:
             raise InvalidNameError(f"a namespace is a str that is not empty, not {prefix!r}", name=prefix)
         cache = self._cache
-        return type(self)(self._engine, (*self._prefix, prefix), cache.max_entries, cache.max_bytes, self._views)
+        return type(self)(self._engine, (*self._prefix, prefix), cache.max_entries, cache.max_bytes)
 
     # --- upkeep --------------------------------------------------------------------------------------
     def stats(self) -> Dict[str, Any]:
@@ -527,12 +526,14 @@ class Datastore(Base):
     def close(self) -> None:
         """Let go of the region; all namespaces of this handle close with it. Twice does no harm."""
         self._engine.close()
-        for reference in self._views:
+        for reference in self._engine.views:
             view = reference()
             if view is not None:
                 view._entries = _ClosedEntries()
                 view._cache.clear()
-                view._words = None
+
+    def _after_fork(self) -> None:
+        self._cache.after_fork()
 
     def __enter__(self) -> Datastore:
         return self
@@ -548,7 +549,11 @@ class Datastore(Base):
     # --- keys ----------------------------------------------------------------------------------------
     def _encode(self, key: Key) -> bytes:
         if self._prefix:
-            return encode_key((*self._prefix, key))
+            try:
+                return encode_key((*self._prefix, key))
+            except KeyTypeError:
+                encode_key(key)  # the same error, of the user's own key
+                raise
         if type(key) is str:
             try:
                 encoded = b"s" + key.encode()
@@ -626,6 +631,13 @@ def open(
             f"`max_size` is an int of bytes from {MIN_SIZE:,} to {MAX_REGION:,}, not {max_size!r}",
             name="max_size",
             value=max_size,
+        )
+    for argument, bound in (("cache_entries", cache_entries), ("cache_bytes", cache_bytes)):
+        if type(bound) is not int or bound < 0:
+            raise ArgumentError(f"use an int from 0 on for `{argument}`, not {bound!r}", name=argument, value=bound)
+    if not isinstance(directory, (str, os.PathLike, type(None))):
+        raise ArgumentError(
+            f"use a str or a path for `directory`, not {directory!r}", name="directory", value=directory
         )
     if type(timeout) not in (int, float) or not 0 <= timeout < 10**6:
         raise ArgumentError(

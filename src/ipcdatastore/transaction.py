@@ -17,8 +17,9 @@ import sys
 from zlib import crc32
 
 from . import heap, index, intent, journal, rebuild
-from .codec import decode_key
-from .errors import ConflictError, StoreFullError
+from .codec import decode_key, shorten
+from .errors import ConflictError, DatastoreError, StoreFullError
+from .frame import BROKEN
 from .heap import Plan
 from .journal import Entry
 from .layout import (
@@ -76,6 +77,10 @@ def commit(writer: Writer, writes: Sequence[Write], reads: Optional[Reads] = Non
     try:
         _check_reads(writer, reads or {})
         return commit_locked(writer, writes)
+    except BROKEN as error:
+        if isinstance(error, DatastoreError):
+            raise
+        raise writer.damaged(error) from error
     finally:
         writer.coordinator.release()
 
@@ -87,7 +92,7 @@ def _check_reads(writer: Writer, reads: Reads) -> None:
         if found != version:
             name = decode_key(key)
             raise ConflictError(
-                f"key {name!r} was read at version {version} and is at {found} now (0 = absent): nothing was "
+                f"key {shorten(name)} was read at version {version} and is at {found} now (0 = absent): nothing was "
                 "written; run the transaction again",
                 key=name,
             )
@@ -107,7 +112,14 @@ def _commit_locked(writer: Writer, writes: Sequence[Write]) -> int:
     if 2 * len(writes) > journal.capacity(region.words):
         # Twice as many entries as keys: a key whose slot is used up takes two.
         count = 2 * len(writes)
-        writer.space.for_plan_locked(journal.units_for(count), lambda plan: journal.plan_capacity(plan, region, count))
+        # What only deletes must work in a full region too.
+        writer.space.for_plan_locked(
+            journal.units_for(count),
+            lambda plan: journal.plan_capacity(plan, region, count),
+            past_limit=all(write.value is None for write in writes),
+        )
+    wanted = sum(writer.units_for(RECORD_SIZE + len(w.key) + len(w.value)) for w in writes if w.value is not None)
+    writer.space.check_total_locked(wanted)
     words = region.words
     words[DIRTY] = writer.nonce
     writer.inside = True
@@ -165,7 +177,9 @@ def _reserve_locked(writer: Writer, write: Write) -> List[Tuple[Write, Entry]]:
             continue
         plan = Plan(words)
         units = writer.units_for(RECORD_SIZE + len(write.key) + len(write.value))
-        block = heap.carve(plan, units, region.units)
+        block = 0
+        if not inserting or writer.space.leaves_reserve(units):
+            block = heap.carve(plan, units, region.units)
         if block:
             break
         writer.space.for_record_locked(units, inserting=bool(inserting))
@@ -249,5 +263,9 @@ def clear(writer: Writer) -> int:
         rebuild.rebuild(region, writer.nonce)
         writer.leave_locked()
         return len(members)
+    except BROKEN as error:
+        if isinstance(error, DatastoreError):
+            raise
+        raise writer.damaged(error) from error
     finally:
         writer.coordinator.release()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from zlib import crc32
 
+from .codec import shorten
 from .errors import ArgumentError, ConflictError
 from .platform import deadline
 
@@ -120,7 +121,7 @@ class Transaction(Base):
 
     def _conflict(self, key: Key) -> ConflictError:
         return ConflictError(
-            f"key {key!r} was changed by another writer since this transaction read it: nothing was written; "
+            f"key {shorten(key)} was changed by another writer since this transaction read it: nothing was written; "
             "run the transaction again, or use `transact`",
             key=key,
         )
@@ -136,7 +137,10 @@ class Transaction(Base):
 
     def commit(self) -> None:
         """Write everything at one moment. Called by leaving the ``with`` statement."""
+        if not self._open:
+            raise ArgumentError("the transaction is over: begin another", name="transaction", value=self)
         self._open = False
+        self._engine.check_open()
         if not self._writes:
             self._verify()
             return

@@ -8,7 +8,8 @@ from zlib import crc32
 
 from . import heap, index
 from .coordinator import Coordinator
-from .frame import Frame, flat
+from .errors import DatastoreError
+from .frame import BROKEN, Frame, flat
 from .heap import Plan
 from .intent import PAYLOAD_AT
 from .layout import (
@@ -42,7 +43,7 @@ from .layout import (
     record_units,
     size_class,
 )
-from .platform import NEEDS_FENCE, fence
+from .platform import LOCK_UN, NEEDS_FENCE, fence
 from .reader import sealed
 from .region import Region
 from .space import Space
@@ -169,8 +170,16 @@ class Writer(Frame):
                 hints.clear()
             hints[key] = (slot, target, size)
             return version, 0
+        except BROKEN as error:
+            if isinstance(error, DatastoreError):
+                raise
+            raise self.damaged(error) from error
         finally:
-            coordinator.release()
+            # Not `release()`: a signal would come in at its entry, and the locks stay taken.
+            try:
+                coordinator.lock_file(coordinator.fd, LOCK_UN)
+            finally:
+                coordinator.thread.release()
 
     def _put_locked(self, key: bytes, kind: int, value: bytes, expires: int, units: int) -> int:
         """Any set, with room made and derived words planned as it takes. The version."""
@@ -184,7 +193,8 @@ class Writer(Frame):
             plan = Plan(words)
             block = words[HEADS + size_class(units)[0]]
             undo: List[int] = []
-            if block and words[4 * block] == units << 2 | TAG_FREE:
+            room = old or roomy or self.space.leaves_reserve(units)
+            if room and block and words[4 * block] == units << 2 | TAG_FREE:
                 heap.unlink(plan, block)
                 undo += (4 * block, units << 2 | TAG_FREE, 4 * block + 1, words[4 * block + 1])
             else:
@@ -238,6 +248,10 @@ class Writer(Frame):
             record = data[old * UNIT : old * UNIT + size]
             version = self.delete_slot_locked(slot)
             return (record, version) if found else (None, 0)
+        except BROKEN as error:
+            if isinstance(error, DatastoreError):
+                raise
+            raise self.damaged(error) from error
         finally:
             self.coordinator.release()
 
