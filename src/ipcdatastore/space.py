@@ -74,7 +74,11 @@ class Space:
         fits = allowed and words[TOP] + units <= region.units
         if fits and words[FREE_UNITS] < units and not self._is_sweep_worth():
             return False
-        self._until_planned(units, lambda plan: self._plan_record(plan, units, inserting))
+        self._until_planned(
+            units,
+            lambda plan: self._plan_record(plan, units, inserting),
+            lambda: not inserting or self.leaves_reserve(units),
+        )
         return True
 
     def for_insert_locked(self, hashed: int, entry: int) -> bool:
@@ -132,16 +136,27 @@ class Space:
         heap.push(plan, heap.carve(plan, units, region.units), units)
         return True
 
-    def _until_planned(self, units: int, make: Callable[[Plan], bool], *, past_limit: bool = False) -> None:
-        """Run `make` on fresh plans, making more room between, until it succeeds; then do the plan."""
+    def _until_planned(
+        self,
+        units: int,
+        make: Callable[[Plan], bool],
+        enough: Callable[[], bool] = lambda: True,
+        *,
+        past_limit: bool = False,
+    ) -> None:
+        """Run `make` on fresh plans, making more room between, until it succeeds; then do the plan.
+
+        `enough` says whether so much is free in all that a free run of `units` will do.
+        """
         words = self.frame.region.words
+        self._disk_full = None
         if not heap.find_free(words, units) and self._is_sweep_worth():
-            self._sweep(SWEEP_BLOCKS, units)
+            self._sweep(SWEEP_BLOCKS, units, enough)
         reliefs = [lambda: self._grow(units, past_limit)]
         if words[EVICT]:
-            reliefs += [lambda: self._evict(units)] * 3  # the clock joins as it goes
+            reliefs.append(lambda: self._evict(units, enough))  # the clock joins as it goes
         else:
-            reliefs.append(lambda: self._join(units))
+            reliefs.append(lambda: self._join(units, enough))
         remaining: Iterator[Callable[[], bool]] = iter(reliefs)
         while True:
             plan = Plan(self.frame.region.words)
@@ -183,8 +198,10 @@ class Space:
     def _all_blocks(self) -> int:
         return int(self.frame.region.words[TOP])  # more than there can be
 
-    def _sweep(self, blocks: int, units: int, *, evict: bool = False, force: bool = False) -> bool:
-        """Walk up to `blocks` blocks, at most once around; stop early at a free run of `units`."""
+    def _sweep(
+        self, blocks: int, units: int, enough: Callable[[], bool], *, evict: bool = False, force: bool = False
+    ) -> bool:
+        """Walk up to `blocks` blocks, at most once around; stop early at a free run of `units`, if that will do."""
         region = self.frame.region
         words = region.words
         unit = heap.first_block(region, words[HAND])
@@ -203,7 +220,8 @@ class Space:
                 block = heap.join(plan, region, block, STEP_LIMIT)
                 plan[HAND] = block.unit
                 self.frame.step_locked(plan)
-                if block.units >= units or (not block.units and block.unit + units <= region.units):
+                fits = block.units >= units or (not block.units and block.unit + units <= region.units)
+                if fits and enough():
                     found = True
                     break
                 if block.units and evict:
@@ -244,18 +262,20 @@ class Space:
         self.frame.delete_slot_locked(slot)
         return True
 
-    def _join(self, units: int) -> bool:
+    def _join(self, units: int, enough: Callable[[], bool]) -> bool:
         """Join everything that is free, if that can help at all. Whether a run of `units` came of it."""
         words = self.frame.region.words
         if words[FREE_UNITS] < units and not words[EXPIRING]:
             return False
-        return self._sweep(self._all_blocks(), units)
+        return self._sweep(self._all_blocks(), units, enough)
 
-    def _evict(self, units: int) -> bool:
+    def _evict(self, units: int, enough: Callable[[], bool]) -> bool:
         """Let the clock hand go around until a run of `units` is free: twice politely, then by force."""
         if units > self._limit_units() // LARGE_PART and units > self._reachable(run=True):
             return False  # all of it would be evicted for nothing
-        return any(self._sweep(self._all_blocks(), units, evict=True, force=force) for force in (False, False, True))
+        return any(
+            self._sweep(self._all_blocks(), units, enough, evict=True, force=force) for force in (False, False, True)
+        )
 
     def _reachable(self, *, run: bool) -> int:
         """Units that evicting everything would free: in all, or in the longest run without what never moves."""
