@@ -103,7 +103,9 @@ def against_lmdb(directory, count, get_limit, set_limit=None):
                     get(name)
 
             figures = [
-                ratio(f"uncached random get, {count:,} keys", get_limit, 20_000, ours, lmdb.reads(chosen), "LMDB + loads")
+                ratio(
+                    f"uncached random get, {count:,} keys", get_limit, 20_000, ours, lmdb.reads(chosen), "LMDB, loads"
+                )
             ]
             if set_limit:
 
@@ -112,7 +114,7 @@ def against_lmdb(directory, count, get_limit, set_limit=None):
                         put(name, item)
 
                 theirs = lmdb.writes(chosen, values)
-                figures.append(ratio(f"set, {count:,} keys", set_limit, 20_000, write, theirs, "LMDB + dumps"))
+                figures.append(ratio(f"set, {count:,} keys", set_limit, 20_000, write, theirs, "LMDB, dumps"))
         problems = store.check()
         if problems:
             raise SystemExit(f"the store is damaged: {problems}")

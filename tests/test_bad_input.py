@@ -10,6 +10,7 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from zlib import crc32
@@ -1125,12 +1126,24 @@ class TestLock:
     def test_another_thread(self, opener):
         """A thread of this process that is inside is no other process."""
         store = opener(timeout=0.05)
-        store._engine.coordinator.acquire()
+        coordinator = store._engine.coordinator
+        inside, leave = threading.Event(), threading.Event()
+
+        def hold():
+            coordinator.acquire()
+            inside.set()
+            leave.wait()
+            coordinator.release()
+
+        holder = threading.Thread(target=hold)
+        holder.start()
         try:
+            assert inside.wait(60)
             with pytest.raises(ipcdatastore.LockTimeoutError) as caught:
                 store["a"] = 1
             assert "thread" in str(caught.value)
             assert caught.value.holder is None
         finally:
-            store._engine.coordinator.release()
+            leave.set()
+            holder.join()
         store["a"] = 1

@@ -649,7 +649,7 @@ def close_waiting(directory):
     store = ipcdatastore.open("region", directory=directory, timeout=5)
     finish = writing_thread(holder, "a", 1)
     waiting = threading.Event()
-    original = store._engine.coordinator._lock_file
+    original = store._engine.coordinator.lock_file
 
     def noticed(fd, operation):
         try:
@@ -657,7 +657,7 @@ def close_waiting(directory):
         finally:
             waiting.set()
 
-    store._engine.coordinator._lock_file = noticed
+    store._engine.coordinator.lock_file = noticed
     thread = in_thread(lambda: store.set("b", 1))
     assert waiting.wait(60)
     store.close()
@@ -713,7 +713,7 @@ def interrupted_growth(directory):
 
     store = ipcdatastore.open("region", directory=directory)
     witness = ipcdatastore.open("region", directory=directory)
-    mapped = Region.map, Region._map_pages
+    mapped = Region.map, Region._mapping
 
     def strike(original):
         def mapping(region, *arguments):
@@ -722,7 +722,7 @@ def interrupted_growth(directory):
 
         return mapping
 
-    Region.map, Region._map_pages = map(strike, mapped)
+    Region.map, Region._mapping = map(strike, mapped)
     try:
         store["big"] = b"1" * 50_000
         store["big2"] = b"1" * 50_000
@@ -731,7 +731,7 @@ def interrupted_growth(directory):
     else:
         raise AssertionError("the region did not grow")
     finally:
-        Region.map, Region._map_pages = mapped
+        Region.map, Region._mapping = mapped
     store["small"] = b"2" * 50_000
     assert witness.get("small") == b"2" * 50_000
     assert witness.check() == []

@@ -10,7 +10,6 @@ The lock says *who*, never whether the data is whole: that is what the dirty wor
 
 from __future__ import annotations
 
-import os
 import time
 from _thread import RLock
 
@@ -127,7 +126,7 @@ class Coordinator:
             f"this thread is inside a write to {self.path} already (is this a signal handler, or a `__del__`?): "
             "use another handle there, or do it later",
             timeout=0.0,
-            holder=os.getpid(),
+            holder=None,
         )
 
     def _wait_for_thread(self) -> None:
@@ -139,7 +138,7 @@ class Coordinator:
                 f"another thread of this process held the writer lock of {self.path} for {self.timeout:g} s; "
                 "try again, or open with a longer `timeout`",
                 timeout=self.timeout,
-                holder=os.getpid(),
+                holder=None,
             )
 
     def _wait_for_file(self, operation: int) -> None:

@@ -191,8 +191,8 @@ def smallest_chunk_units() -> int:
     return size_class(chunk_size(CHUNK_SLOTS_MIN))[1]
 
 
-def plan_chunk(plan: Plan, region: Any, limit: int) -> bool:
-    """Plan to have never-used slots to give out again. False if there is no room."""
+def plan_chunk(plan: Plan, region: Any, limit: int, spare: int) -> bool:
+    """Plan to have never-used slots to give out again. False if there is no room, or not within `spare` units."""
     words = region.words
     current = words[CHUNK_CURRENT]
     following = words[4 * current + 2]
@@ -200,6 +200,10 @@ def plan_chunk(plan: Plan, region: Any, limit: int) -> bool:
         count = words[4 * following + 3]
     else:
         units = chunk_units(words)
+        if units > spare:
+            units = smallest_chunk_units()
+        if units > spare:
+            return False
         following = carve(plan, units, limit)
         if not following:
             units = smallest_chunk_units()

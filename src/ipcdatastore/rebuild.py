@@ -55,6 +55,7 @@ from .layout import (
     SYSTEM_CHUNK,
     SYSTEM_JOURNAL,
     SYSTEM_TABLE,
+    TABLE_MIN,
     TAG_FREE,
     TAG_MASK,
     TAG_SYSTEM,
@@ -76,7 +77,7 @@ from .reader import burnt_word, final_word, next_word, word_before_mark
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any, Dict, List, Optional, Set, Tuple
 
 VERSION_JUMP = 1 << 32  # past every version that a damaged header may have given out
 
@@ -270,9 +271,9 @@ def _mend_header(region: Any) -> None:
         words[LENGTH] = region.units // PAGE_UNITS
     for first, count in index.chunks(words):
         tag = first - BLOCK_HEADER_WORDS
-        needed = chunk_size(count)
-        if words[tag] & TAG_MASK != TAG_SYSTEM or words[tag] >> 2 < needed:
-            words[tag] = size_class(needed)[1] << 2 | TAG_SYSTEM
+        units = words[tag] >> 2
+        if words[tag] & TAG_MASK != TAG_SYSTEM or (units - 1) * UNIT // (4 * SLOT_WORDS) != count:
+            words[tag] = size_class(chunk_size(count))[1] << 2 | TAG_SYSTEM
         words[tag + 1] = SYSTEM_CHUNK
 
 
@@ -343,7 +344,7 @@ def _is_right(words: Any, table: int, slots: List[int]) -> bool:
     if extent is None:
         return False
     base, mask = 4 * table + BLOCK_HEADER_WORDS, words[4 * table + 3]
-    if mask & mask + 1 or BLOCK_HEADER_WORDS + mask + 1 > 4 * extent[1]:
+    if mask & mask + 1 or mask + 1 < TABLE_MIN or BLOCK_HEADER_WORDS + mask + 1 > 4 * extent[1]:
         return False
     cells = words[base : base + mask + 1].tolist()
     used = sum(cell != EMPTY for cell in cells)
@@ -365,9 +366,11 @@ def _switch_tables(region: Any, live: List[List[int]], gaps: List[Extent], top: 
     """Write a fresh table for each partition and publish it. The top after them."""
     words = region.words
     gaps = sorted(gaps, key=lambda gap: gap[1])
+    kept: Set[int] = set()
     for partition, slots in enumerate(live):
         descriptor = DESCRIPTORS + partition
-        if _is_right(words, words[descriptor], slots):
+        if words[descriptor] not in kept and _is_right(words, words[descriptor], slots):
+            kept.add(words[descriptor])
             continue  # a region that is whole needs no room to be repaired
         entries, mask = index.table_image(words, slots)
         units = index.table_units(len(slots))
@@ -386,6 +389,7 @@ def _switch_tables(region: Any, live: List[List[int]], gaps: List[Extent], top: 
         words[4 * block + 2] = len(slots)
         index.write_table(region, block, entries, mask)
         fence()
+        kept.add(block)  # a damaged descriptor may point there
         words[descriptor] = block  # PUBLISH: readers go to the fresh table
     fence()
     words[STRUCTURE] = words[STRUCTURE] + 1 & 0xFFFFFFFF

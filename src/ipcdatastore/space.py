@@ -71,7 +71,7 @@ class Space:
         region = self.frame.region
         words = region.words
         allowed = not inserting or self.leaves_reserve(units)
-        fits = allowed and words[TOP] + units <= region.units
+        fits = allowed and words[TOP] + units <= self._end()
         if fits and words[FREE_UNITS] < units and not self._is_sweep_worth():
             return False
         self._until_planned(
@@ -99,9 +99,17 @@ class Space:
             self._until_planned(index.table_units(entries), plan_table)
             moved = True
         if index.needs_chunk(region.words):
+
+            def plan_chunk(plan: Plan) -> bool:
+                if not index.needs_chunk(region.words):
+                    return True
+                spare = self._spare_units()
+                return index.plan_chunk(plan, region, region.units, spare)
+
             self._until_planned(
                 index.smallest_chunk_units(),
-                lambda plan: not index.needs_chunk(region.words) or index.plan_chunk(plan, region, region.units),
+                plan_chunk,
+                lambda: self.leaves_reserve(index.smallest_chunk_units()),
             )
             moved = True
         return moved
@@ -121,10 +129,19 @@ class Space:
         return int(min(self.frame.region.longs[MAX_SIZE_LONG], MAX_REGION)) // UNIT
 
     def leaves_reserve(self, units: int) -> bool:
-        """Whether an insert of `units` leaves overwrites and the index what is kept for them."""
+        """Whether an insert of `units` leaves overwrites what is kept for them."""
+        return units <= self._spare_units()
+
+    def _spare_units(self) -> int:
         words = self.frame.region.words
         limit = self._limit_units()
-        return bool(words[TOP] - words[FREE_UNITS] + units <= limit - limit // RESERVE)
+        if words[TOP] > limit:  # it was lowered: what is free may be used again
+            return int(words[FREE_UNITS])
+        return int(limit - limit // RESERVE - (words[TOP] - words[FREE_UNITS]))
+
+    def _end(self) -> int:
+        """The unit that no record may reach beyond."""
+        return min(self.frame.region.units, self._limit_units())
 
     def _plan_record(self, plan: Plan, units: int, inserting: bool) -> bool:
         """Put a block of exactly `units` at the head of its class, unless the top has room anyway."""
@@ -132,8 +149,8 @@ class Space:
         if inserting and not self.leaves_reserve(units):
             return False
         if not heap.find_free(region.words, units):
-            return bool(region.words[TOP] + units <= region.units)
-        heap.push(plan, heap.carve(plan, units, region.units), units)
+            return bool(region.words[TOP] + units <= self._end())
+        heap.push(plan, heap.carve(plan, units, self._end()), units)
         return True
 
     def _until_planned(

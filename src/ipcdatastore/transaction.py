@@ -40,6 +40,7 @@ from .layout import (
     VERSION_LONG,
     WORD_CELL,
 )
+from .platform import LOCK_UN
 from .reader import final_word, sealed
 from .writer import Writer
 
@@ -82,7 +83,11 @@ def commit(writer: Writer, writes: Sequence[Write], reads: Optional[Reads] = Non
             raise
         raise writer.damaged(error) from error
     finally:
-        writer.coordinator.release()
+        coordinator = writer.coordinator
+        try:
+            coordinator.lock_file(coordinator.fd, LOCK_UN)
+        finally:
+            coordinator.thread.release()
 
 
 def _check_reads(writer: Writer, reads: Reads) -> None:
@@ -268,4 +273,8 @@ def clear(writer: Writer) -> int:
             raise
         raise writer.damaged(error) from error
     finally:
-        writer.coordinator.release()
+        coordinator = writer.coordinator
+        try:
+            coordinator.lock_file(coordinator.fd, LOCK_UN)
+        finally:
+            coordinator.thread.release()

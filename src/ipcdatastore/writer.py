@@ -253,7 +253,11 @@ class Writer(Frame):
                 raise
             raise self.damaged(error) from error
         finally:
-            self.coordinator.release()
+            coordinator = self.coordinator
+            try:
+                coordinator.lock_file(coordinator.fd, LOCK_UN)
+            finally:
+                coordinator.thread.release()
 
     # --- policies ------------------------------------------------------------------------------------
     def set_policy(self, max_size: Optional[int], evict: Optional[int]) -> None:
