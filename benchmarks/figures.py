@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ipcdatastore import layout
 from ipcdatastore import open as open_store
+from ipcdatastore.platform import LOCK_UN
 
 from . import peers
 from .workload import BLOBS, VALUES, best_of, keys, order, value
@@ -139,17 +140,16 @@ class HoldTimer:
 
     def __init__(self, coordinator):
         self._coordinator = coordinator
-        self.longest = 0.0
         self.held = []
 
     def acquire(self):
         self._coordinator.acquire()
         self._start = time.perf_counter()
 
-    def release(self):
-        held = time.perf_counter() - self._start
-        self._coordinator.release()
-        self.held.append(held)
+    def lock_file(self, fd, operation):
+        if operation == LOCK_UN:
+            self.held.append(time.perf_counter() - self._start)
+        self._coordinator.lock_file(fd, operation)
 
     def __getattr__(self, name):
         return getattr(self._coordinator, name)

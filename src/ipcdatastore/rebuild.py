@@ -71,6 +71,7 @@ from .layout import (
     list_class,
     record_units,
     size_class,
+    table_size,
 )
 from .platform import fence
 from .reader import burnt_word, final_word, next_word, word_before_mark
@@ -98,12 +99,6 @@ class Scan:
         self.expiring = 0
         self.version = 0
 
-    def forget(self, slot: int, block: int, hashed: int) -> None:
-        """A slot turned out to hold an older version of another's key."""
-        self.live[hashed & PARTITIONS - 1].remove(slot)
-        self.extents = [extent for extent in self.extents if extent[0] != block]
-        self.damaged.append(slot)
-
 
 def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: bool = False) -> List[int]:
     """Make the region's derived data from its slots. The slots whose record was damaged.
@@ -122,7 +117,9 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     fence()
     words[STRUCTURE] = words[STRUCTURE] + 1 & 0xFFFFFFFF
     fence()
-    seen = scan(region, salvage=salvage)
+    seen = scan(region)
+    if salvage:
+        _find_doubles(region, seen)
     if seen.damaged:
         if not salvage:
             raise RegionDamagedError(
@@ -201,14 +198,12 @@ def _record_bytes(region: Any, block: int) -> bytes:
     return bytes(region.data[block * UNIT : block * UNIT + RECORD_SIZE + key_length + value_length])
 
 
-def scan(region: Any, *, salvage: bool = False) -> Scan:
+def scan(region: Any) -> Scan:
     """Read every slot, verifying each seal."""
     words, data = region.words, region.data
     unpack = RECORD.unpack_from
     seen = Scan()
     live, free, damaged = seen.live, seen.free, seen.damaged
-    block_of: Dict[int, int] = {}
-    held: Dict[bytes, Tuple[int, int]] = {}  # key -> version, slot; looked at by a repair only
     end = len(data)
     for slot in index.slots(words):
         word = words[slot]
@@ -227,15 +222,6 @@ def scan(region: Any, *, salvage: bool = False) -> Scan:
             damaged.append(slot)
             continue
         key = data[at + RECORD_SIZE : at + RECORD_SIZE + key_length]
-        if salvage:
-            other = held.get(key)
-            if other is not None and other[0] > version:
-                damaged.append(slot)
-                continue
-            held[key] = (version, slot)
-            if other is not None:
-                seen.forget(other[1], block_of[other[1]], crc32(key, region.header.seed))
-            block_of[slot] = block
         hashed = crc32(key, region.header.seed)
         if words[slot + SLOT_HASH] != hashed:
             words[slot + SLOT_HASH] = hashed
@@ -244,6 +230,32 @@ def scan(region: Any, *, salvage: bool = False) -> Scan:
         seen.expiring += expires != 0
         seen.version = max(seen.version, version)
     return seen
+
+
+def _find_doubles(region: Any, seen: Scan) -> None:
+    """Of two slots that hold one key, which only damage can make, the older record counts as damaged."""
+    words, data = region.words, region.data
+    before = len(seen.damaged)
+    for slots in seen.live:
+        if len({words[slot + SLOT_HASH] for slot in slots}) == len(slots):
+            continue
+        newest: Dict[bytes, Tuple[int, int]] = {}
+        for slot in list(slots):
+            block = words[slot + SLOT_CELL + 2 * (words[slot] & WORD_CELL)]
+            record = _record_bytes(region, block)
+            fields = RECORD.unpack_from(record)
+            key = record[RECORD_SIZE : RECORD_SIZE + fields[1]]
+            version, other = newest.get(key, (0, 0))
+            loser = slot if version > fields[5] else other
+            newest[key] = max((version, other), (fields[5], slot))
+            if loser:
+                slots.remove(loser)
+                seen.damaged.append(loser)
+    if len(seen.damaged) == before:
+        return
+    gone = {words[slot + SLOT_CELL + 2 * (words[slot] & WORD_CELL)] for slot in seen.damaged}
+    seen.extents = [extent for extent in seen.extents if extent[0] not in gone]
+    seen.expiring = sum(RECORD.unpack_from(data, block * UNIT)[7] != 0 for block, _ in seen.extents)
 
 
 def _give_up(region: Any, slot: int, before: int) -> None:
@@ -344,7 +356,7 @@ def _is_right(words: Any, table: int, slots: List[int]) -> bool:
     if extent is None:
         return False
     base, mask = 4 * table + BLOCK_HEADER_WORDS, words[4 * table + 3]
-    if mask & mask + 1 or mask + 1 < TABLE_MIN or BLOCK_HEADER_WORDS + mask + 1 > 4 * extent[1]:
+    if mask & mask + 1 or mask + 1 < TABLE_MIN or extent[1] != size_class(table_size(mask + 1))[1]:
         return False
     cells = words[base : base + mask + 1].tolist()
     used = sum(cell != EMPTY for cell in cells)
