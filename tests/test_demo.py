@@ -275,7 +275,9 @@ def test_no_process_and_no_region_is_left(folder, directory, number, moment, cod
         process.send_signal(getattr(signal, number))
     _, errors = process.communicate(timeout=PATIENCE)
     if number == "SIGINT" and process.returncode == -signal.SIGINT:
-        return  # it came when the interpreter was leaving already: the same to a shell, without our last line
+        # It came when the interpreter was leaving already: the same to a shell, without our last line.
+        wait_until(lambda: nobody_left(process.pid))
+        return
     assert process.returncode == code
     if number == "SIGINT":
         assert errors == "ipcdatastore: interrupted; every process has ended, the scratch regions are gone\n"

@@ -15,7 +15,7 @@ import struct
 from zlib import crc32
 
 try:  # the C half of pickle alone: its Python half imports four times as much, and is the same functions
-    from _pickle import dumps as pickle_dumps
+    from _pickle import dumps as pickle_dumps  # type: ignore[import-not-found,unused-ignore]
     from _pickle import loads as pickle_loads
 except ImportError:
     from pickle import dumps as pickle_dumps
