@@ -60,6 +60,8 @@ class Coordinator:
 
     def detach(self) -> None:
         """Stop using the file, when no thread of this handle is inside."""
+        if self.thread._is_owned():  # type: ignore[attr-defined]
+            raise self._inside()
         self._wait_for_thread()
         try:
             self._let_go()
