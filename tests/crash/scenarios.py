@@ -1,8 +1,10 @@
 """Operations to be killed in: (name, set-up, operation). Small regions, so that every store can be tried."""
 
+import contextlib
 from zlib import crc32
 
 from ipcdatastore import layout
+from ipcdatastore.errors import StoreFullError
 from ipcdatastore.platform import now_ns
 from ipcdatastore.transaction import Write
 
@@ -85,11 +87,13 @@ def expired(engine):
 
 def limited(engine):
     """At its size limit, with eviction: the next insert has to evict."""
-    engine.writer.set_policy(layout.PAGE, layout.EVICT_POLICIES["lru"])
+    engine.writer.set_policy(layout.PAGE, None)
     number = 0
-    while engine.region.words[layout.TOP] + 70 < engine.region.units:
-        engine.put(key(number), 1, value(number, 1000))
-        number += 1
+    with contextlib.suppress(StoreFullError):
+        while True:
+            engine.put(key(number), 1, value(number, 1000))
+            number += 1
+    engine.writer.set_policy(None, layout.EVICT_POLICIES["lru"])
 
 
 def used_up_slot(engine):
