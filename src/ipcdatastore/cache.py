@@ -63,8 +63,9 @@ class Cache:
         try:
             self._drop(key)
             while len(self.records) >= self.max_entries or self.bytes + cost > self.max_bytes:
-                oldest = next(iter(self.records), None)
-                if oldest is None:
+                try:
+                    oldest = next(iter(self.records))
+                except (StopIteration, RuntimeError):  # cleared by another thread
                     break
                 self._drop(oldest)
             self.bytes += cost
@@ -87,10 +88,15 @@ class Cache:
                 self._lock.release()
 
     def clear(self) -> None:
-        """Drop everything."""
-        self.entries.clear()
-        self.records.clear()
-        self.bytes = 0
+        """Drop everything. Never waits, so that a signal handler may call it."""
+        mine = self._lock.acquire(False)
+        try:
+            self.entries.clear()
+            self.records.clear()
+            self.bytes = 0
+        finally:
+            if mine:
+                self._lock.release()
 
     def after_fork(self) -> None:
         """In the child: whoever held the lock is not here."""

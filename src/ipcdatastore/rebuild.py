@@ -356,6 +356,8 @@ def _is_right(words: Any, table: int, slots: List[int]) -> bool:
     if extent is None:
         return False
     base, mask = 4 * table + BLOCK_HEADER_WORDS, words[4 * table + 3]
+    if mask + 1 > max(TABLE_MIN, 8 * (len(slots) + 1)):
+        return False  # far larger than it need be: a smaller one gives the space back
     if mask & mask + 1 or mask + 1 < TABLE_MIN or extent[1] != size_class(table_size(mask + 1))[1]:
         return False
     cells = words[base : base + mask + 1].tolist()

@@ -15,6 +15,7 @@ from .errors import StoreFullError
 from .frame import Frame
 from .heap import Block, Plan
 from .layout import (
+    COUNT,
     DESCRIPTORS,
     EVICT,
     EXPIRING,
@@ -239,6 +240,7 @@ class Space:
                 self.frame.step_locked(plan)
                 fits = block.units >= units or (not block.units and block.unit + units <= region.units)
                 if fits and enough():
+                    unit = block.unit + block.units  # on, or the record that goes here would be the next to go
                     found = True
                     break
                 if block.units and evict:
@@ -316,11 +318,16 @@ class Space:
         region = self.frame.region
         limit = int(region.longs[MAX_SIZE_LONG])
         free = int(region.words[FREE_UNITS]) * UNIT
+        hint = "open with a larger `max_size`"
+        if region.words[COUNT]:
+            hint = "delete records, or " + hint
+        if not region.words[EVICT]:
+            hint += ', or with `evict="lru"`'
         return StoreFullError(
-            f"no room for {units * UNIT:,} more bytes in {region.path}: {free:,} bytes are free in smaller pieces, "
-            f"and the region may not grow past {limit:,} bytes; nothing was changed. Delete records, open with a "
-            'larger `max_size`, or with `evict="lru"`',
+            f"no room for {units * UNIT:,} more bytes in {region.path}: {free:,} bytes are free in it, in pieces that "
+            f"are too small or kept for overwrites, and it may not grow past {limit:,} bytes; "
+            f"no record was written: {hint}",
             needed=units * UNIT,
             free=free,
-            hint='delete records, or open with a larger max_size, or with evict="lru"',
+            hint=hint,
         )

@@ -402,6 +402,11 @@ class Datastore(Base):
         >>> store.increment("plays"), store.increment("plays", 4)
         (1, 5)
         """
+        for name, number in (("delta", delta), ("default", default)):
+            if type(number) not in (int, float):
+                raise ArgumentError(
+                    f"use an int or a float for `{name}`, not {shorten(number)}", name=name, value=number
+                )
 
         def plus(value: Any) -> Any:
             if type(value) not in (int, float):
@@ -410,7 +415,14 @@ class Datastore(Base):
                     name="key",
                     value=key,
                 )
-            return value + delta
+            try:
+                return value + delta
+            except OverflowError as error:
+                raise ArgumentError(
+                    f"{shorten(value)} and {shorten(delta)} at key {shorten(key)} cannot be added: {error}; use ints",
+                    name="delta",
+                    value=delta,
+                ) from error
 
         return self.modify(key, plus, default)
 
@@ -609,7 +621,8 @@ def open(
     if it is missing; ``"n"`` also empties it. `directory` defaults to a private, memory-backed place that depends
     on the user and the machine only (or ``IPCDATASTORE_DIR``). `max_size` (bytes; 1 GiB), `evict` (``"none"``,
     ``"lru"``) and `serializer` (``"pickle"``, ``"json"``, ``"raw"``) are the region's: None takes what it has; a
-    policy given here changes it, a serializer that is not the region's is refused. `timeout`: seconds to wait for
+    policy given here changes it (not through a read-only handle; the file itself never shrinks), a serializer that is
+    not the region's is refused. `timeout`: seconds to wait for
     a lock.
     `cache_entries` and `cache_bytes` bound the client cache of this handle; 0 entries switch it off.
 
@@ -635,7 +648,8 @@ def open(
     for argument, bound in (("cache_entries", cache_entries), ("cache_bytes", cache_bytes)):
         if type(bound) is not int or bound < 0:
             raise ArgumentError(f"use an int from 0 on for `{argument}`, not {bound!r}", name=argument, value=bound)
-    if not isinstance(directory, (str, os.PathLike, type(None))):
+    text = os.fspath(directory) if isinstance(directory, (str, os.PathLike)) else directory
+    if text is not None and (not isinstance(text, str) or not text or "\0" in text):
         raise ArgumentError(
             f"use a str or a path for `directory`, not {directory!r}", name="directory", value=directory
         )

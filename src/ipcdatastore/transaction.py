@@ -240,7 +240,7 @@ def _fill_locked(writer: Writer, write: Write, entry: Entry, version: int) -> No
             + write.value
         )
         region.data[entry.block * UNIT : entry.block * UNIT + len(record)] = record
-        words[entry.slot + SLOT_USED] = 1
+        words[entry.slot + SLOT_USED] = int(entry.old != 0)
     cell = entry.slot + SLOT_CELL + 2 * (target & WORD_CELL)
     words[cell] = entry.block
     words[cell + 1] = crc32(record, target)

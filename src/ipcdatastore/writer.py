@@ -224,7 +224,8 @@ class Writer(Frame):
                 plan[used] = words[used] + 1
             plan[COUNT] = words[COUNT] + 1
             plan[STRUCTURE] = words[STRUCTURE] + 1 & 0xFFFFFFFF
-            aside = (slot + SLOT_USED, 1, slot + SLOT_HASH, hashed, entry, slot)
+            # Not marked as used: else the first sweep of a full region would find every record marked.
+            aside = (slot + SLOT_USED, 0, slot + SLOT_HASH, hashed, entry, slot)
         if had_expiry != (expires != 0):
             plan[EXPIRING] = words[EXPIRING] + (1 if expires else -1)
         version = int(region.longs[VERSION_LONG] + 1)
