@@ -88,7 +88,7 @@ def test_killed_at_every_store(case, tear):
 
 def test_recovery_killed_at_every_store(case):
     """The repair is killed too, at every store, and the next one begins where it stopped."""
-    budget = 60  # of (store of the operation, store of the recovery) pairs, spread evenly
+    budget = 400  # of (store of the operation, store of the recovery) pairs, spread evenly
     images = [case.killed_at(last, tear=False) for last in range(1, case.stores + 1)]
     pairs = []
     for last, image in enumerate(images, 1):
