@@ -21,7 +21,7 @@ from .errors import ArgumentError
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Tuple
+    from typing import Any, Callable, Optional
 
 try:
     import fcntl
@@ -300,13 +300,3 @@ def at_fork_in_child(function: Callable[[], Any]) -> None:
     register = getattr(os, "register_at_fork", None)
     if register is not None:
         register(after_in_child=function)
-
-
-def capabilities() -> Tuple[Tuple[str, str], ...]:
-    """What was found on this system, as (name, value) pairs for people."""
-    return (
-        ("lock", "portalocker" if fcntl is None else "flock"),
-        ("fence", "needed" if NEEDS_FENCE else "not needed"),
-        ("clock", {1: "CLOCK_BOOTTIME", 2: "monotonic", 3: "wall"}[CLOCK]),
-        ("boot id", "known" if any(boot_id()) else "unknown"),
-    )

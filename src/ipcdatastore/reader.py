@@ -256,14 +256,6 @@ class Reader:
             word = 0
         return _record((slot, word, kind, flags, version, written, expires, copy[RECORD_SIZE:at], copy[at:]))
 
-    def again(self, record: Record) -> Optional[Record]:
-        """The same slot's record now, if it is still there and of the same key: no probe, no hash."""
-        try:
-            found = self.read_slot(record.slot)
-        except _TRY_AGAIN:
-            return None
-        return found if found is not None and found.key == record.key else None
-
     def touch(self, record: Record) -> None:
         """Tell the eviction clock that a slot is in use. One store, which nothing else depends on."""
         words = self.region.words

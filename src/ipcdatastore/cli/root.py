@@ -44,8 +44,7 @@ class Verbs(click.Group):
         """The verb, None if there is no such."""
         if cmd_name not in VERBS:
             return None
-        command = getattr(import_module(f".{VERBS[cmd_name]}", __package__), f"{cmd_name}_verb")
-        assert isinstance(command, click.Command)
+        command: click.Command = getattr(import_module(f".{VERBS[cmd_name]}", __package__), f"{cmd_name}_verb")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
