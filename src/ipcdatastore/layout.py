@@ -67,12 +67,27 @@ VERSION = 44  # u64, two words: the last version given out
 MAX_SIZE = 46  # u64, two words: bytes
 VERSION_LONG = VERSION // 2  # the same two in 64-bit words
 MAX_SIZE_LONG = MAX_SIZE // 2
-RESERVED_WORDS = (48, 64)  # must be zero
+PERSIST = 48  # a number of PERSIST_POLICIES: what goes into images
+FLAGGED = 49  # not 0: some record may carry FLAG_PERSIST
+IMAGES = 50  # which half of the path area names the directory of images: 1 or 2, 0 = none was named
+IMAGE_NUMBER = 51  # of the last image, 0 = none
+FLUSHED_AT = 52  # seconds since the epoch when it was complete
+UNUSED_TOO = 53  # must be zero
+FLUSHED = 54  # u64, two words: the version that the last image holds
+CLEARED = 56  # u64, two words: the version of the last clear
+ALERT = 58  # 0, or until when somebody waits or watches (seconds on the clock): writers log and wake
+LOG = 59  # unit of the event log's block, 0 = nobody ever watched
+LOG_HEAD = 60  # units ever appended to the event log, modulo 2**32
+LOG_BREAKS = 61  # grows when events may have gone unlogged
+FLUSHED_LONG = FLUSHED // 2
+CLEARED_LONG = CLEARED // 2
+RESERVED_WORDS = (62, 64)  # must be zero
 
 STATE_LIVE = 1
 STATE_DAMAGED = 2
 
 EVICT_POLICIES = {"none": 0, "lru": 1}
+PERSIST_POLICIES = {"keys": 0, "all": 1}  # records with FLAG_PERSIST only, or every record
 
 # --- intent area -------------------------------------------------------------------------------------
 INTENT = 64  # word index: crc, then the payload
@@ -95,6 +110,17 @@ DESCRIPTORS = 256  # word index of partition 0's descriptor: unit of its table
 CLASSES = 256
 HEADS = 512  # word index of size class 0's head: unit of the first free block, 0 = none
 
+# Two halves, so that a death while a path is stored leaves the other: length in bytes, then UTF-8.
+PATHS = 768
+PATH_WORDS = 112
+MAX_PATH = 4 * (PATH_WORDS - 1)
+
+# Figures, added to without a lock now and then by each handle: near enough, never relied upon.
+READS = 992  # reads past a cache
+RETRIES = 993  # attempts of theirs that met a writer
+LOCKED_READS = 994  # those that took the shared lock in the end
+LOCK_WAITS = 995  # writers and readers that had to wait for a lock
+
 # --- heap blocks -------------------------------------------------------------------------------------
 # The first word tells what a block is: a record starts with its slot's word index, a multiple of 4.
 TAG_MASK = 3
@@ -106,6 +132,7 @@ SYSTEM_CHUNK = 1  # units << 2 | 3, SYSTEM_CHUNK, next chunk (unit), slots in it
 SYSTEM_TABLE = 2  # units << 2 | 3, SYSTEM_TABLE, entries that are not empty, mask; then the entries
 SYSTEM_JOURNAL = 3  # units << 2 | 3, SYSTEM_JOURNAL, capacity in entries, 0; then the entries
 SYSTEM_RESERVED = 4  # units << 2 | 3, SYSTEM_RESERVED: will hold a record of the transaction under way
+SYSTEM_LOG = 5  # units << 2 | 3, SYSTEM_LOG, capacity in units (a power of two), 0; then the ring
 BLOCK_HEADER_WORDS = 4
 
 # --- slots -------------------------------------------------------------------------------------------
@@ -132,6 +159,21 @@ TABLE_MIN = 8
 RECORD = struct.Struct("=IHBBIQQQ")
 RECORD_SIZE = RECORD.size
 RECORD_LENGTHS = struct.Struct("=IHBBI")
+FLAG_PERSIST = 1  # of the record's flags: it goes into images whatever the region's policy
+
+# --- event log entries -------------------------------------------------------------------------------
+#                    crc, position, version, key length, kind, zero; then the key
+EVENT = struct.Struct("=IIQHBB")
+EVENT_SIZE = EVENT.size
+EVENT_SET = 1
+EVENT_DELETE = 2
+EVENT_EXPIRE = 3
+EVENT_EVICT = 4
+EVENT_CLEAR = 5
+EVENT_OVERFLOW = 6  # a key too long for the log
+LOG_UNITS = 1 << 16  # of the ring, in a region that may hold 64 MiB or more
+LOG_UNITS_MIN = 1 << 8
+LOG_SHARE = 64  # of a smaller one, this part at most
 
 # --- transaction journal entry -----------------------------------------------------------------------
 JOURNAL_WORDS = 5
@@ -142,7 +184,7 @@ ENTRY_OLD = 3  # the old record's block, 0 = the slot was taken for this transac
 ENTRY_UNITS = 4  # of the new block
 JOURNAL_MIN = 12
 
-if STATIC.size + 4 > LENGTH * 4 or RECORD_SIZE != 36 or RECORD_LENGTHS.size != 12:
+if STATIC.size + 4 > LENGTH * 4 or RECORD_SIZE != 36 or RECORD_LENGTHS.size != 12 or EVENT_SIZE != 20:
     raise ImportError("ipcdatastore.layout: the structs do not have the frozen sizes")
 
 
