@@ -18,11 +18,11 @@ from zlib import crc32
 
 from . import layout, platform
 from .errors import FormatError, PlaceError, SnapshotDamagedError, UntrustedRegionError
-from .layout import RECORD, RECORD_LENGTHS, RECORD_SIZE, SEQ_ONE, SLOT_WORDS, UNIT, WORD_CELL, WORD_PENDING
+from .layout import RECORD, RECORD_LENGTHS, RECORD_SIZE, SLOT_WORDS, UNIT, WORD_CELL
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+    from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 # --- the format: frozen for image version 1 --------------------------------------------------------------
 IMAGE_MAGIC = b"\x89IPCDI\r\n"
@@ -35,8 +35,8 @@ IMAGE_HEADER = struct.Struct("=8sIIIIII16sQI100s")
 IMAGE_CRC = struct.Struct("=I")
 IMAGE_ENTRY = struct.Struct("=II")  # word, seal; then the record
 IMAGE_CHUNK = struct.Struct("=II")  # first slot (word index), slots
-#                           version, cleared, wall ns, clock ns, max size, entry bytes, entries, chunks, records, number,
-#                           persist, evict, whole crc, own crc, magic
+#                           version, cleared, wall ns, clock ns, max size, entry bytes, entries, chunks, records,
+#                           number, persist, evict, whole crc, own crc, magic
 IMAGE_FOOTER = struct.Struct("=QQQQQQIIIIIIII8s")
 VOID = 255  # the type in an entry that says "this slot holds nothing"
 
@@ -158,9 +158,9 @@ class ImageWriter:
         self._crc = crc32(data, self._crc)
         files.write(self._fd, data)
 
-    def entry(self, word: int, record: bytes) -> None:
-        """A record that a slot published under `word`; see :func:`void` for none."""
-        self._waiting += (IMAGE_ENTRY.pack(word, crc32(record, word)), record)
+    def entry(self, word: int, seal: int, record: bytes) -> None:
+        """A record that a slot published under `word`, with its seal; see :func:`void` for none."""
+        self._waiting += (IMAGE_ENTRY.pack(word, seal), record)
         self._waiting_bytes += IMAGE_ENTRY.size + len(record)
         self._entries += 1
         if self._waiting_bytes >= _FLUSH and not self.holds_back:
@@ -326,7 +326,7 @@ class Image:
 
     # --- records ---------------------------------------------------------------------------------------
     def records(self) -> Iterator[bytes]:
-        """Every record, checked against its seal. Of a validated image; ``SnapshotDamagedError`` at one that does not fit."""
+        """Every record of a validated image, checked against its seal; ``SnapshotDamagedError`` at the first misfit."""
         return self._records([], strict=True)
 
     def salvage(self) -> Tuple[List[bytes], List[str]]:
@@ -376,7 +376,7 @@ class Image:
         for at, slot, word, seal in self._walk_entries(problems, strict=strict):
             last[slot] = (at, word, seal)
         unpack = RECORD_LENGTHS.unpack_from
-        for slot, place in self._raw_slots(problems, strict=strict):
+        for slot, place in self._raw_slots():
             if slot not in last:
                 last[slot] = place
         for slot, (at, word, seal) in last.items():
@@ -429,7 +429,7 @@ class Image:
         if lost >= 0:
             problems.append(f"bytes {lost} to {end} hold no entry that fits its seal")
 
-    def _raw_slots(self, problems: List[str], *, strict: bool) -> Iterator[Tuple[int, Tuple[int, int, int]]]:
+    def _raw_slots(self) -> Iterator[Tuple[int, Tuple[int, int, int]]]:
         """(slot, (where its record is, word, seal)) of each slot of the raw copy that holds one."""
         raw = memoryview(self.data)[IMAGE_START : IMAGE_START + self._raw]
         words = raw.cast("I")
