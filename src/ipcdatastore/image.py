@@ -310,7 +310,7 @@ class Image:
             )
         self.facts = Facts(version, cleared, wall, clock, max_size, records, number, persist, evict)
         self._entries = (entries_at, entries_at + size)
-        self._chunks = list(IMAGE_CHUNK.iter_unpack(self.data[entries_at + size : at]))  # type: ignore[arg-type]
+        self._chunks = list(IMAGE_CHUNK.iter_unpack(self.data[entries_at + size : at]))
         for first, count in self._chunks:
             if 4 * (first + SLOT_WORDS * count) > self._raw:
                 raise self.damaged("a chunk of slots lies outside of its raw copy")
@@ -327,7 +327,12 @@ class Image:
     # --- records ---------------------------------------------------------------------------------------
     def records(self) -> Iterator[bytes]:
         """Every record of a validated image, checked against its seal; ``SnapshotDamagedError`` at the first misfit."""
-        return self._records([], strict=True)
+        count = 0
+        for record in self._records([], strict=True):
+            count += 1
+            yield record
+        if count != self.facts.records:
+            raise self.damaged(f"it holds {count} records, its footer says {self.facts.records}")
 
     def salvage(self) -> Tuple[List[bytes], List[str]]:
         """(every record that still fits its seal, what is wrong), of whatever is left of an image."""

@@ -94,9 +94,11 @@ class Snapshot:
             self._copy_again(left)
         self.writer.flush()
         self.writer.holds_back = True  # a disk that is busy must not keep writers waiting
+        chances = CHANCES
         facts = None
-        for chance in reversed(range(CHANCES)):
-            facts = facts or self._finish(number, MOST if chance else sys.maxsize)
+        while facts is None:
+            chances -= 1
+            facts = self._finish(number, MOST if chances > 0 else sys.maxsize)
         self.writer.end(facts, self.chunks)
         return facts
 
@@ -274,7 +276,7 @@ class Snapshot:
         )
 
 
-def find_differences(old: bytes, new: bytes, first: int, found: List[int]) -> None:
+def find_differences(old: bytearray, new: bytes, first: int, found: List[int]) -> None:
     """Append to `found` the slots of the chunk at `first` whose words differ.
 
     A loop over all words would take the time that the lock may be held; comparing bytes costs next to nothing.

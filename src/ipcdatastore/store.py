@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from .cache import CacheKey
     from .codec import Key
+    from .restore import Restored
     from .transaction import Write
     from .unit import Transaction
 
@@ -511,6 +512,32 @@ class Datastore(Base):
         cache = self._cache
         return type(self)(self._engine, (*self._prefix, prefix), cache.max_entries, cache.max_bytes)
 
+    # --- images --------------------------------------------------------------------------------------
+    def flush(self) -> Optional[str]:
+        """Write everything persistent into a new image. Its path, when it is on the disk; None if nothing is.
+
+        Raises ``SnapshotError`` where the image directory cannot be used; older images are then as they were.
+        """
+        from .flush import flush
+
+        return flush(self._engine)
+
+    def backup(self, path: Any) -> int:
+        """Write every record, persistent or not, into one file, in place of what is there. How many records."""
+        from .flush import backup
+
+        return backup(self._engine, path)
+
+    def restore(self, path: Any, salvage: bool = False) -> Restored:
+        """Replace everything in the store by what an image or a backup holds, at one moment.
+
+        Raises ``SnapshotDamagedError`` with nothing changed where the image is damaged; with `salvage`, whatever of it
+        still fits its checksums is taken, and the result says what was lost.
+        """
+        result = self._engine.restore(path, salvage=salvage)
+        self._cache.clear()
+        return result
+
     # --- upkeep --------------------------------------------------------------------------------------
     def stats(self) -> Dict[str, Any]:
         """Figures of the region (bytes, records, versions) and of this handle (cache, reads past it, retries)."""
@@ -611,6 +638,8 @@ def open(
     max_size: Optional[int] = None,
     evict: Optional[str] = None,
     serializer: Optional[str] = None,
+    persist: Optional[bool] = None,
+    snapshot_directory: Any = None,
     timeout: float = 10.0,
     cache_entries: int = DEFAULT_ENTRIES,
     cache_bytes: int = DEFAULT_BYTES,
@@ -624,10 +653,13 @@ def open(
     policy given here changes it (not through a read-only handle; the file itself never shrinks), a serializer that is
     not the region's is refused. `timeout`: seconds to wait for
     a lock.
+    `persist`: True keeps every record in images on the disk, False only those that are flagged one by one;
+    `snapshot_directory` says where, and the region remembers it. A region that is made takes what the newest image
+    there holds. None for either: as the region, or its image, says.
     `cache_entries` and `cache_bytes` bound the client cache of this handle; 0 entries switch it off.
 
     Raises ``InvalidNameError``, ``ArgumentError``, ``RegionNotFoundError``, ``UntrustedRegionError``, ``PlaceError``,
-    ``FormatError``, ``RegionDamagedError``, ``LockTimeoutError``.
+    ``FormatError``, ``RegionDamagedError``, ``SnapshotDamagedError``, ``LockTimeoutError``.
 
     >>> with open("docs") as store:
     ...     store["skin.accent"] = {"red": 12}
@@ -657,7 +689,14 @@ def open(
         raise ArgumentError(
             f"`timeout` is a number of seconds from 0 on, not {timeout!r}", name="timeout", value=timeout
         )
-    engine = Engine(name, directory, Options(mode, max_size, evict, serializer, float(timeout)))
+    if persist not in (None, True, False):
+        raise ArgumentError(f"`persist` is True, False or None, not {persist!r}", name="persist", value=persist)
+    if snapshot_directory is not None:
+        from .archive import check_argument
+
+        snapshot_directory = check_argument(snapshot_directory)
+    options = Options(mode, max_size, evict, serializer, float(timeout), persist, snapshot_directory)
+    engine = Engine(name, directory, options)
     kind = Datastore if cache_entries else UncachedDatastore
     return kind(engine, (), cache_entries, cache_bytes)
 
