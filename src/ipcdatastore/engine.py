@@ -22,7 +22,9 @@ from .errors import (
     RegionDamagedError,
     RegionNotFoundError,
 )
+from .futex import EVERYBODY
 from .layout import (
+    ALERT,
     CHANGE,
     COMMIT,
     COUNT,
@@ -51,7 +53,7 @@ from .layout import (
 )
 from .reader import Reader, Record
 from .region import Policy, Region, create, is_stale, remove_leftovers
-from .writer import ANY, Writer
+from .writer import ANY, KEEP, Writer
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -117,6 +119,8 @@ class Engine:
         self._stale = False  # the region must be opened anew (after a fork), or not used at all (closed)
         self._renewing = allocate_lock()
         self.restored: Optional[Restored] = None  # what this handle, as the region's maker, restored
+        self.keeper: Any = None  # the thread that looks after the region, if this handle has one
+        self.sleeper: Any = None  # who sleeps for the coroutines of this handle
         self.views: List[Any] = []  # weak references to the stores on this handle
         self.coordinator = Coordinator(self.path, options.timeout)
         self.coordinator.reopen = self._renew
@@ -312,7 +316,7 @@ class Engine:
                 region.words[IMAGE_NUMBER] = 0  # no image there is this region's
                 archive.store_directory_locked(region.words, region.data, directory)
         finally:
-            self.coordinator.release()
+            self.writer.end()
 
     # --- one key -------------------------------------------------------------------------------------
     def get(self, key: bytes) -> Optional[Record]:
@@ -342,11 +346,11 @@ class Engine:
                 self.reader.touch(record)
         return records
 
-    def _move_locked(self, key: bytes, kind: int, value: bytes, expires: int) -> int:
+    def _move_locked(self, key: bytes, kind: int, value: bytes, expires: int, flags: int) -> int:
         """Put a key whose slot is used up into another slot. Under the writer lock."""
         from . import transaction
 
-        return transaction.commit_locked(self.writer, [self.write(key, kind, value, expires)])
+        return transaction.commit_locked(self.writer, [self.write(key, kind, value, expires, flags)])
 
     def scan(self) -> Iterator[Record]:
         """Every record, each as it was at some moment of the scan."""
@@ -365,11 +369,13 @@ class Engine:
         """Delete a record: its bytes and the version of the deletion; or None and the version found."""
         return self.writer.delete(key, crc32(key, self.seed), expect)
 
-    def write(self, key: bytes, kind: int = 0, value: Optional[bytes] = None, expires: int = 0) -> Write:
+    def write(
+        self, key: bytes, kind: int = 0, value: Optional[bytes] = None, expires: int = 0, flags: int = KEEP
+    ) -> Write:
         """A write for :meth:`commit`; without a value it deletes."""
         from .transaction import Write
 
-        return Write(key, crc32(key, self.seed), kind, 0, value, expires)
+        return Write(key, crc32(key, self.seed), kind, flags, value, expires)
 
     # --- several keys --------------------------------------------------------------------------------
     def commit(self, writes: Sequence[Write], reads: Optional[Reads] = None) -> int:
@@ -397,7 +403,7 @@ class Engine:
             self.region.follow()
             return check.check(self.region)
         finally:
-            self.coordinator.release()
+            self.writer.end()
 
     def repair(self) -> List[str]:
         """Finish what a dead writer left, rebuild everything derived, give up records that are damaged.
@@ -422,9 +428,11 @@ class Engine:
             words[STATE] = STATE_LIVE
             words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
             words[DIRTY] = 0
+            if words[ALERT]:
+                self.writer.to_wake = EVERYBODY
             return [f"the record of slot {slot} was damaged and is gone" for slot in given_up]
         finally:
-            self.coordinator.release()
+            self.writer.end()
 
     def facts(self) -> Dict[str, Any]:
         """Figures of the region and of this handle, read without a lock."""
@@ -445,7 +453,6 @@ class Engine:
             "retries": self.reader.retries,
             "locked_reads": self.reader.fallbacks,
             "lock_waits": self.coordinator.waits,
-            **self.image_facts(),
         }
 
     # --- the end of a handle -------------------------------------------------------------------------
@@ -453,6 +460,9 @@ class Engine:
         """Let go of file and mapping, when no thread of this handle is writing. After that: ``ClosedError``."""
         if self.closed:
             return
+        keeper, self.keeper = self.keeper, None
+        if keeper is not None:
+            keeper.stop()
         self.coordinator.closing = True  # whoever waits for the lock gives up
         try:
             self.coordinator.detach()
@@ -460,6 +470,7 @@ class Engine:
             self.coordinator.closing = False
             raise
         self.closed = self._stale = True
+        self.writer.drop_bell()
         _handles.discard(self)
         self.region.close(_Closed(self._refuse))
 
@@ -477,6 +488,10 @@ class Engine:
             self._stale = True
             self._renewing = allocate_lock()
             self.coordinator.after_fork()
+            self.sleeper = None
+            if self.keeper is not None:
+                self.keeper.forget()
+                self.keeper = None
             self.writer.renew()
             for reference in self.views:
                 view = reference()

@@ -20,10 +20,11 @@
     +-- SnapshotDamagedError    (RuntimeError)     an image that is not what was once written
     +-- StoreFullError          (MemoryError)      no room, and nothing was changed
     +-- LockTimeoutError        (TimeoutError)     the writer lock was not obtained in time
+    |   +-- ServiceRunningError                    another process looks after the region
     +-- LockLostError           (RuntimeError)     somebody else wrote while this handle held the lock
     +-- ConflictError           (RuntimeError)     a transaction met a change made meanwhile
 
-    RestoreWarning              (UserWarning)      a region was restored, but not from its newest image
+    RestoreWarning (a UserWarning): a region was restored, but not from its newest image
 
 Each derives from the builtin that a caller would already catch, carries what it speaks of as
 attributes, and survives pickling. All of them can be imported from :mod:`ipcdatastore`.
@@ -52,7 +53,7 @@ __all__ = [
     "ReadOnlyError",
     "RegionDamagedError",
     "RegionNotFoundError",
-    "RestoreWarning",
+    "ServiceRunningError",
     "SnapshotDamagedError",
     "SnapshotError",
     "StoreFullError",
@@ -189,6 +190,10 @@ class LockTimeoutError(DatastoreError, TimeoutError):
 
     timeout: float
     holder: Optional[int]
+
+
+class ServiceRunningError(LockTimeoutError):
+    """Another service looks after the region; ``holder`` is its pid, where one is known."""
 
 
 class LockLostError(DatastoreError, RuntimeError):

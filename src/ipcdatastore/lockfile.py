@@ -1,8 +1,8 @@
 """A lock on a file of its own, which the kernel drops when its holder dies: for what is rare and takes long.
 
-The file is never deleted: two processes that each lock a file of one name must lock the same inode. If
-somebody else removed it, the lock is taken again on the one that is there now. The pid in it is for
-people; nothing is decided by it.
+Two processes that each lock a file of one name must lock the same inode: whoever has the lock looks whether the
+path still names what he locked, and tries again if not. So a file may be removed, but only by its holder
+(`remove`, for locks with many names). The pid in it is for people; nothing is decided by it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,19 @@ _held: weakref.WeakSet[LockFile] = weakref.WeakSet()
 
 
 class LockFile:
-    """The lock on the file `path`; at most `timeout` seconds are spent on getting it. Not for several threads."""
+    """The lock on the file `path`; at most `timeout` seconds are spent on getting it. Not for several threads.
 
-    __slots__ = ("__weakref__", "_file", "path", "timeout")
+    With `remove` the file goes when the lock is given back.
+    """
 
-    def __init__(self, path: str, timeout: float) -> None:
+    __slots__ = ("__weakref__", "_file", "_unlock", "path", "remove", "timeout")
+
+    def __init__(self, path: str, timeout: float, *, remove: bool = False) -> None:
         self.path = path
         self.timeout = timeout
+        self.remove = remove
         self._file: Any = None
+        self._unlock: Any = None
 
     @property
     def held(self) -> bool:
@@ -46,7 +51,7 @@ class LockFile:
         while not self.try_acquire():
             left = deadline - time.monotonic()
             if left <= 0:
-                raise self._timed_out(limit)
+                raise self.timed_out(limit)
             time.sleep(min(left, platform.uneven(pause)))
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -92,6 +97,7 @@ class LockFile:
             if error.errno in platform.LOCK_REFUSED:
                 return False
             raise
+        self._unlock = function
         mine = os.fstat(file.fileno())
         try:
             now = os.stat(self.path, follow_symlinks=False)
@@ -101,6 +107,22 @@ class LockFile:
 
     def release(self) -> None:
         """Let the next one in. Twice does no harm."""
+        file = self._file
+        if file is None:
+            return
+        if self.remove:  # while it is locked: whoever opened it before sees that it has no name any more
+            try:  # noqa: SIM105 - contextlib costs a millisecond to import
+                os.unlink(self.path)
+            except OSError:
+                pass  # Windows: somebody has it open
+        try:
+            # Not left to `close`: a child that is between its fork and its exec has the description too.
+            self._unlock(file.fileno(), platform.LOCK_UN)
+        finally:
+            self.forget()
+
+    def forget(self) -> None:
+        """Close without unlocking: in a forked child the lock is the parent's."""
         file, self._file = self._file, None
         _held.discard(self)
         if file is not None:
@@ -113,7 +135,8 @@ class LockFile:
     def __exit__(self, *exc: object) -> None:
         self.release()
 
-    def _timed_out(self, limit: float) -> LockTimeoutError:
+    def timed_out(self, limit: float) -> LockTimeoutError:
+        """The error that says who holds the lock, where the system tells."""
         holder = platform.lock_holder(self.path)
         who = f"process {holder} holds it" if holder else "the system does not tell who holds it"
         return LockTimeoutError(
@@ -124,9 +147,8 @@ class LockFile:
 
 
 def _after_fork_in_child() -> None:
-    # Closed, not unlocked: the open file description, and with it the lock, is the parent's too.
     for lock in list(_held):
-        lock.release()
+        lock.forget()
 
 
 platform.at_fork_in_child(_after_fork_in_child)

@@ -166,7 +166,7 @@ def into_live(writer: Writer, path: str, *, salvage: bool, directory: str) -> Re
             raise
         raise writer.damaged(error) from error
     finally:
-        writer.coordinator.release()
+        writer.end()
     kept = sum(write.value is not None for write in writes.values())
     return Restored(path, kept, lost, tuple(problems))
 

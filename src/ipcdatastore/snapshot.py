@@ -52,7 +52,7 @@ from .reader import final_word, word_before_mark
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Set, Tuple
+    from typing import Any, Dict, List, Optional, Set, Tuple, Union
 
 PIECE = 1 << 20
 FEW = 200  # slots that may be left for the time under the lock
@@ -117,7 +117,7 @@ class Snapshot:
             if whole and not self.flagged and 2 * words[FREE_UNITS] <= top:
                 self.raw = top * UNIT
         finally:
-            self.frame.coordinator.release()
+            self.frame.end()
         header = region.header
         self.writer.begin(header.serializer, header.region_id, name, self.raw)
         if self.raw:
@@ -255,7 +255,7 @@ class Snapshot:
                 self._copy_again(left, locked=True)
                 return self._facts(number)
         finally:
-            self.frame.coordinator.release()
+            self.frame.end()
         self._copy_again(self._differences())
         return None
 
@@ -276,7 +276,7 @@ class Snapshot:
         )
 
 
-def find_differences(old: bytearray, new: bytes, first: int, found: List[int]) -> None:
+def find_differences(old: Union[bytes, bytearray], new: bytes, first: int, found: List[int]) -> None:
     """Append to `found` the slots of the chunk at `first` whose words differ.
 
     A loop over all words would take the time that the lock may be held; comparing bytes costs next to nothing.
