@@ -102,8 +102,8 @@ class TestTree:
         assert issubclass(kind, ipcdatastore.DatastoreError)
 
     def test_is_the_tree_of_the_docstring(self):
-        drawn = dict(re.findall(r"\+-- (\w+) +\((\w+)\)", errors.__doc__))
-        drawn.update(dict.fromkeys(re.findall(r"\+-- (\w+)\n", errors.__doc__)))
+        drawn = dict.fromkeys(re.findall(r"\+-- (\w+)\s", errors.__doc__))
+        drawn.update(re.findall(r"\+-- (\w+) +\((\w+)\)", errors.__doc__))
         for kind in self.KINDS[:]:
             if kind is ipcdatastore.DatastoreError:
                 continue
