@@ -5,9 +5,9 @@ import struct
 from zlib import crc32
 
 import pytest
-from disks import disk, holds, place  # noqa: F401 - fixtures
 
 import ipcdatastore
+from disks import disk, holds, place  # noqa: F401 - fixtures
 from ipcdatastore import FormatError, PlaceError, SnapshotDamagedError, UntrustedRegionError, image, layout
 
 
@@ -87,7 +87,7 @@ def test_damaged_anywhere(path, tmp_path, damage):
             changed[at] ^= 1 << at % 8
         else:
             changed[at : at + 512] = bytes(min(512, len(data) - at))
-        if changed == data or image.IMAGE_HEADER.size + 4 <= at < 4000 and damage == "zeroed":
+        if changed == data or (image.IMAGE_HEADER.size + 4 <= at < 4000 and damage == "zeroed"):
             continue
         bad.write_bytes(changed)
         bad.chmod(0o600)

@@ -10,10 +10,10 @@ import sys
 from zlib import crc32
 
 import pytest
+
 from children import crew
 from crash.tape import Killed, Tape, put_on_tape
 from disks import Died, Disk, disk, holds, place  # noqa: F401 - fixtures
-
 from ipcdatastore import (
     LockTimeoutError,
     ReadOnlyError,
@@ -325,7 +325,7 @@ def write_for_ever(directory):
 
 def test_with_a_real_writer_at_full_speed(place):  # noqa: F811
     store = place.open(persist=True)
-    store.update({number: "y" * 50 for number in range(600)})
+    store.update(dict.fromkeys(range(600), "y" * 50))
     with crew() as start:
         child = start(write_for_ever, place.regions)
         assert child.hear() == "ready"
