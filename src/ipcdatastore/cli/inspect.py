@@ -8,15 +8,15 @@ from typing import Any, Dict, Optional
 import click
 
 from . import output, text
-from .options import common, open_store
+from .options import common, examples, name_argument, open_store
 from .root import NOT_FOUND
 
 # Figures of the handle that `stats` has just opened, which say nothing about anybody else's.
 OWN = ("cached", "cached_bytes", "uncached_reads", "retries", "locked_reads", "lock_waits")
 
 
-@click.command("stats")
-@click.argument("name")
+@click.command("stats", epilog=examples("ipcdatastore stats shop --json | jq .records"))
+@name_argument
 @common
 def stats_verb(name: str, directory: Optional[str], as_json: bool, timeout: float) -> None:
     """Figures of the store."""
@@ -55,8 +55,8 @@ def in_units(value: int) -> str:
     return ""
 
 
-@click.command("check")
-@click.argument("name")
+@click.command("check", epilog=examples("ipcdatastore check shop && echo whole"))
+@name_argument
 @common
 @click.pass_context
 def check_verb(ctx: click.Context, name: str, directory: Optional[str], as_json: bool, timeout: float) -> None:
@@ -83,12 +83,9 @@ def check_verb(ctx: click.Context, name: str, directory: Optional[str], as_json:
 
 def show_check(name: str, problems: Any, records: int, seconds: float) -> None:
     """The verdict, in colour."""
-    from rich.text import Text
-
-    console = output.console()
     if not problems:
-        console.print(Text.assemble(("✔ ", "green"), f"{name} is whole: {records:,} records, {seconds * 1000:,.0f} ms"))
+        output.say_so("good", f"{name} is whole: {output.several(records, 'record')}, {seconds * 1000:,.0f} ms")
         return
-    console.print(Text.assemble(("✘ ", "bold red"), f"{name}: {len(problems):,} problems"))
+    output.say_so("bad", f"{name}: {output.several(len(problems), 'problem')}; `ipcdatastore repair {name}` mends it")
     for problem in problems:
-        console.print(Text(f"  {text.printable(problem)}"))
+        output.say_so("note", problem)

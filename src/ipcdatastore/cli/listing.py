@@ -10,7 +10,7 @@ import click
 import ipcdatastore
 
 from . import output, text
-from .options import common, open_store
+from .options import common, examples, name_argument, open_store
 
 if TYPE_CHECKING:
     from ipcdatastore.codec import Key
@@ -26,8 +26,11 @@ class Line(NamedTuple):
     error: str
 
 
-@click.command("list")
-@click.argument("name")
+@click.command(
+    "list",
+    epilog=examples("ipcdatastore list shop skin. --values", "ipcdatastore list shop --json | jq -r .[].key"),
+)
+@name_argument
 @click.argument("prefix", required=False)
 @click.option("--values", is_flag=True, help="The values too.")
 @common
@@ -115,7 +118,7 @@ def show_list(lines: List[Line], values: bool, name: str) -> None:
         rows.append(row + [shorten(text.value_line(entry.value))] * values)
     if rows:
         output.write_table(columns, rows)
-    output.console().print(Text(f" {len(rows):,} {'key' if len(rows) == 1 else 'keys'} in {name}", "dim"))
+    output.console().print(Text(f" {output.several(len(rows), 'key')} in {name}", "dim"))
 
 
 def shorten(line: str) -> str:

@@ -9,6 +9,7 @@ from . import text
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 
 def on_terminal() -> bool:
@@ -21,6 +22,32 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False)
+
+
+def several(number: int, thing: str) -> str:
+    """A number of things.
+
+    >>> several(1, "key"), several(1200, "key")
+    ('1 key', '1,200 keys')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+MARKS = {"good": ("✔", "green"), "warning": ("!", "yellow"), "bad": ("✘", "bold red"), "note": ("·", "dim")}
+
+
+def mark(kind: str) -> Text:
+    """A tick, a cross, or what is between them."""
+    from rich.text import Text
+
+    return Text(*MARKS[kind])
+
+
+def say_so(kind: str, line: str) -> None:
+    """A line with its mark, on a terminal."""
+    from rich.text import Text
+
+    console().print(Text.assemble(mark(kind), " ", text.printable(line, exact=False)), soft_wrap=True)
 
 
 def write_line(line: str) -> None:

@@ -22,15 +22,25 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 # A new verb is a line here, and a click command of that name in the module. The order is that of `--help`.
-VERBS = {
-    "get": "read",
-    "list": "listing",
-    "set": "write",
-    "delete": "write",
-    "stats": "inspect",
-    "check": "inspect",
-    "demo": "demonstrate",
+SECTIONS = {
+    "Keys": {
+        "get": "read",
+        "set": "write",
+        "delete": "write",
+        "list": "listing",
+    },
+    "A store": {
+        "stats": "inspect",
+        "check": "inspect",
+        "repair": "mend",
+        "clear": "mend",
+    },
+    "This machine": {
+        "demo": "demonstrate",
+        "completion": "completion",
+    },
 }
+VERBS = {verb: module for section in SECTIONS.values() for verb, module in section.items()}
 
 
 class Verbs(click.Group):
@@ -46,6 +56,14 @@ class Verbs(click.Group):
             return None
         command: click.Command = getattr(import_module(f".{VERBS[cmd_name]}", __package__), f"{cmd_name}_verb")
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs, section by section, their columns in line."""
+        width = max(map(len, VERBS))
+        for section, verbs in SECTIONS.items():
+            commands = [(verb, self.get_command(ctx, verb)) for verb in verbs]
+            with formatter.section(section):
+                formatter.write_dl([(verb.ljust(width), one.get_short_help_str(80)) for verb, one in commands if one])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb."""
@@ -87,7 +105,7 @@ def complain(line: str) -> None:
     epilog="""\b
 Exit codes:
     0  done
-    1  not found, or not done (`set --add`, `--version`); `check` or `demo` found something wrong
+    1  not found, or not done (`set --add`, `--version`); something wrong was found (`check`, `demo`)
     2  wrong usage
     3  the store refused or failed: one line on stderr says why
   130  interrupted

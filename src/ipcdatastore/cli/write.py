@@ -8,13 +8,21 @@ from typing import Any, Optional
 import click
 
 from . import output, text
-from .options import common, key_option, open_store, parse_key
+from .options import common, examples, key_argument, key_option, name_argument, open_store, parse_key
 from .root import NOT_FOUND, complain
 
 
-@click.command("set")
-@click.argument("name")
-@click.argument("key")
+@click.command(
+    "set",
+    epilog=examples(
+        "ipcdatastore set shop colour red --expire 3600",
+        """ipcdatastore set shop size '{"width": 3, "height": 4}' --type json""",
+        "ipcdatastore set --type int -- shop level -5",
+        "date | ipcdatastore set shop now -",
+    ),
+)
+@name_argument
+@key_argument
 @click.argument("value", required=False)
 @key_option
 @click.option(
@@ -49,7 +57,7 @@ def set_verb(
     """Store VALUE under KEY; creates the store.
 
     With `-` as VALUE it is read from stdin, less one line end at its end (raw: exactly). A VALUE or KEY that
-    begins with a dash goes behind `--`: set --type int -- demo level -5
+    begins with a dash goes behind `--`.
     """
     if add and version is not None:
         raise click.UsageError("--add is --version 0: give one of them")
@@ -98,9 +106,9 @@ def from_stdin() -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-@click.command("delete")
-@click.argument("name")
-@click.argument("key")
+@click.command("delete", epilog=examples("ipcdatastore delete shop colour"))
+@name_argument
+@key_argument
 @key_option
 @common
 @click.pass_context
