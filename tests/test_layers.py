@@ -27,7 +27,7 @@ LAYERS = [
     {"cache", "unit"},
     {"store"},
     {"__init__"},
-    {"demo", "testing"},
+    {"demo", "selftest", "testing"},
     {"cli"},
     {"__main__"},
 ]

@@ -60,6 +60,11 @@ def write_bytes(data: bytes) -> None:
     sys.stdout.buffer.write(data)
 
 
+def flush() -> None:
+    """Now: somebody waits for the line."""
+    sys.stdout.flush()
+
+
 def write_json(document: Any) -> None:
     """One JSON document, on one line."""
     write_line(text.one_line(document))

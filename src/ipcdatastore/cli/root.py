@@ -36,6 +36,7 @@ SECTIONS = {
         "clear": "mend",
     },
     "This machine": {
+        "selftest": "prove",
         "demo": "demonstrate",
         "completion": "completion",
     },
