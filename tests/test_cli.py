@@ -430,7 +430,7 @@ def test_get_on_a_terminal(directory, store):
 
 def test_stats_and_check_on_a_terminal(directory, store):
     store["a"] = 1
-    assert "1.0 GiB" in on_terminal(directory, "stats", "shop")[1]
+    assert "1 GiB" in on_terminal(directory, "stats", "shop")[1]
     code, shown = on_terminal(directory, "check", "shop")
     assert code == OK
     assert "shop is whole: 1 record" in shown

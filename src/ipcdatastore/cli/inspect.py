@@ -10,6 +10,7 @@ import click
 from . import output, text
 from .options import common, examples, name_argument, open_store
 from .root import NOT_FOUND
+from .units import size
 
 # Figures of the handle that `stats` has just opened, which say nothing about anybody else's.
 OWN = ("cached", "cached_bytes", "uncached_reads", "retries", "locked_reads", "lock_waits")
@@ -37,22 +38,10 @@ def for_people(facts: Dict[str, Any]) -> Dict[str, str]:
         elif type(value) is not int:
             shown[name] = str(value)
         elif name.endswith("_bytes") or name == "max_size":
-            shown[name.replace("_bytes", "")] = f"{value:,} bytes{in_units(value)}"
+            shown[name.replace("_bytes", "")] = f"{value:,} bytes{f' ({size(value)})' if value >= 1024 else ''}"
         else:
             shown[name] = f"{value:,}"
     return shown
-
-
-def in_units(value: int) -> str:
-    """A second, rounded form of a number of bytes.
-
-    >>> in_units(1000), in_units(1 << 30)
-    ('', ' (1.0 GiB)')
-    """
-    for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if value >= 1 << power:
-            return f" ({value / (1 << power):.1f} {unit})"
-    return ""
 
 
 @click.command("check", epilog=examples("ipcdatastore check shop && echo whole"))

@@ -11,6 +11,7 @@ import ipcdatastore
 
 from . import output, text
 from .options import common, examples, name_argument, open_store
+from .units import span
 
 if TYPE_CHECKING:
     from ipcdatastore.codec import Key
@@ -124,19 +125,3 @@ def show_list(lines: List[Line], values: bool, name: str) -> None:
 def shorten(line: str) -> str:
     """As much of a value as a table has room for."""
     return line if len(line) <= MOST_SHOWN else line[: MOST_SHOWN - 1] + "…"
-
-
-def span(seconds: float) -> str:
-    """A time to come, for people.
-
-    >>> span(59.4), span(3700), span(200000)
-    ('59 s', '1 h 1 min', '2 d 7 h')
-    """
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"

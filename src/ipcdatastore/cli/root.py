@@ -36,6 +36,7 @@ SECTIONS = {
         "clear": "mend",
     },
     "This machine": {
+        "doctor": "doctor",
         "selftest": "prove",
         "demo": "demonstrate",
         "completion": "completion",
@@ -106,7 +107,8 @@ def complain(line: str) -> None:
     epilog="""\b
 Exit codes:
     0  done
-    1  not found, or not done (`set --add`, `--version`); something wrong was found (`check`, `demo`)
+    1  not found, or not done (`set --add`, `set --version`, `clear`);
+       something wrong was found (`check`, `repair`, `doctor`, `selftest`, `demo`)
     2  wrong usage
     3  the store refused or failed: one line on stderr says why
   130  interrupted
