@@ -16,8 +16,6 @@ from .units import span
 if TYPE_CHECKING:
     from ipcdatastore.codec import Key
 
-MOST_SHOWN = 60  # characters of a value in a table
-
 
 class Line(NamedTuple):
     """A key of the list. One whose value cannot be read here has an `error`."""
@@ -116,12 +114,7 @@ def show_list(lines: List[Line], values: bool, name: str) -> None:
         expires = "" if entry.expires_at is None else f"in {span(entry.expires_at - time.time())}"
         row = [key, type(entry.value).__name__, f"{entry.size:,}", f"{entry.version:,}"]
         row += [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.written_at)), expires]
-        rows.append(row + [shorten(text.value_line(entry.value))] * values)
+        rows.append(row + [text.shorten(text.value_line(entry.value))] * values)
     if rows:
         output.write_table(columns, rows)
     output.console().print(Text(f" {output.several(len(rows), 'key')} in {name}", "dim"))
-
-
-def shorten(line: str) -> str:
-    """As much of a value as a table has room for."""
-    return line if len(line) <= MOST_SHOWN else line[: MOST_SHOWN - 1] + "…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import click
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
     from ipcdatastore.codec import Key
 
 LOCK_TIMEOUT = 10.0  # seconds
+
+
+def parse_size(text: str) -> int:
+    """A number of bytes.
+
+    >>> parse_size("1048576"), parse_size("512M"), parse_size("1.5 GiB")
+    (1048576, 536870912, 1610612736)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no number of bytes, such as 1048576, 512M or 2G")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
 def examples(*lines: str) -> str:

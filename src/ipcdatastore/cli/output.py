@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, Sequence, Tuple
 
 from . import text
 
@@ -48,6 +49,16 @@ def say_so(kind: str, line: str) -> None:
     from rich.text import Text
 
     console().print(Text.assemble(mark(kind), " ", text.printable(line, exact=False)), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Something on a terminal that takes its time."""
+    if not on_terminal():
+        yield
+        return
+    with console().status(text.printable(what, exact=False), spinner="dots"):
+        yield
 
 
 def write_line(line: str) -> None:
