@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from . import heap, index
+from . import heap, index, log
 from .errors import RegionDamagedError
 from .layout import (
     BLOCK_HEADER_WORDS,
@@ -25,14 +25,18 @@ from .layout import (
     HAND,
     HEADS,
     HEAP_START,
+    IMAGES,
     JOURNAL,
     JOURNAL_COUNT,
     LENGTH,
+    LOG,
     MAX_REGION,
     MAX_SIZE_LONG,
     PAGE,
     PAGE_UNITS,
     PARTITIONS,
+    PERSIST,
+    PERSIST_POLICIES,
     RECORD,
     RECORD_SIZE,
     RESERVED_WORDS,
@@ -48,6 +52,7 @@ from .layout import (
     STATE_LIVE,
     SYSTEM_CHUNK,
     SYSTEM_JOURNAL,
+    SYSTEM_LOG,
     SYSTEM_TABLE,
     TAG_FREE,
     TAG_RECORD,
@@ -131,6 +136,10 @@ def _header(facts: _Facts) -> Iterator[str]:
             yield f"the table of partition {partition} is said to be at unit {table}"
     if words[EVICT] not in EVICT_POLICIES.values():
         yield f"eviction policy {words[EVICT]} is unknown"
+    if words[PERSIST] not in PERSIST_POLICIES.values():
+        yield f"persistence policy {words[PERSIST]} is unknown"
+    if words[IMAGES] > 2:
+        yield f"the path of the images is said to be in half {words[IMAGES]} of its area"
 
 
 def _at_rest(facts: _Facts) -> Iterator[str]:
@@ -235,16 +244,20 @@ def _free_lists(facts: _Facts) -> Iterator[str]:
 
 
 def _system_blocks(facts: _Facts) -> Iterator[str]:
-    """I8: every system block is in use: a chunk of the chain, a table of a partition, or the journal."""
+    """I8: every system block is in use: a chunk of the chain, a table of a partition, the journal, or the log."""
     words = facts.words
     wanted = {(first - BLOCK_HEADER_WORDS) // 4: SYSTEM_CHUNK for first, _ in index.chunks(words)}
     tables = [table for table in words[DESCRIPTORS : DESCRIPTORS + PARTITIONS].tolist() if table]
     wanted.update((table, SYSTEM_TABLE) for table in tables)
     if words[JOURNAL]:
         wanted[words[JOURNAL]] = SYSTEM_JOURNAL
+    if words[LOG]:
+        wanted[words[LOG]] = SYSTEM_LOG
     found = {unit: kind for unit, (kind, _) in facts.system.items()}
     for unit in sorted(set(wanted) ^ set(found)):
         yield f"system block {unit}: wanted {wanted.get(unit)}, found {found.get(unit)}"
+    if words[LOG]:
+        log.ring(facts.region)
     if len(set(tables)) != len(tables):
         yield "two partitions share a table"
     for first, count in index.chunks(words):

@@ -102,6 +102,23 @@ class Coordinator:
                 self.release()
             raise
 
+    def try_acquire(self) -> bool:
+        """Become the writer if nobody is. Never waits, and is False inside of a write of this thread too."""
+        thread = self.thread
+        if self.fd < 0 or thread._is_owned() or not thread.acquire(False):  # type: ignore[attr-defined]
+            return False
+        try:
+            self.lock_file(self.fd, LOCK_EX)
+        except OSError as error:
+            thread.release()
+            if error.errno not in platform.LOCK_REFUSED:
+                raise
+            return False
+        except BaseException:
+            self.release()
+            raise
+        return True
+
     def acquire_shared(self) -> None:
         """Keep writers out, other readers not: the last resort of a reader under a full-speed writer."""
         thread = self.thread

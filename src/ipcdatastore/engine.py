@@ -22,7 +22,9 @@ from .errors import (
     RegionDamagedError,
     RegionNotFoundError,
 )
+from .futex import EVERYBODY
 from .layout import (
+    ALERT,
     CHANGE,
     COMMIT,
     COUNT,
@@ -45,7 +47,7 @@ from .layout import (
 )
 from .reader import Reader, Record
 from .region import Policy, Region, create, is_stale, remove_leftovers
-from .writer import ANY, Writer
+from .writer import ANY, KEEP, Writer
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -105,6 +107,7 @@ class Engine:
         self.closed = False
         self._stale = False  # the region must be opened anew (after a fork), or not used at all (closed)
         self._renewing = allocate_lock()
+        self.sleeper: Any = None  # who sleeps for the coroutines of this handle
         self.views: List[Any] = []  # weak references to the stores on this handle
         self.coordinator = Coordinator(self.path, options.timeout)
         self.coordinator.reopen = self._renew
@@ -243,11 +246,11 @@ class Engine:
                 self.reader.touch(record)
         return records
 
-    def _move_locked(self, key: bytes, kind: int, value: bytes, expires: int) -> int:
+    def _move_locked(self, key: bytes, kind: int, value: bytes, expires: int, flags: int) -> int:
         """Put a key whose slot is used up into another slot. Under the writer lock."""
         from . import transaction
 
-        return transaction.commit_locked(self.writer, [self.write(key, kind, value, expires)])
+        return transaction.commit_locked(self.writer, [self.write(key, kind, value, expires, flags)])
 
     def scan(self) -> Iterator[Record]:
         """Every record, each as it was at some moment of the scan."""
@@ -266,11 +269,13 @@ class Engine:
         """Delete a record: its bytes and the version of the deletion; or None and the version found."""
         return self.writer.delete(key, crc32(key, self.seed), expect)
 
-    def write(self, key: bytes, kind: int = 0, value: Optional[bytes] = None, expires: int = 0) -> Write:
+    def write(
+        self, key: bytes, kind: int = 0, value: Optional[bytes] = None, expires: int = 0, flags: int = KEEP
+    ) -> Write:
         """A write for :meth:`commit`; without a value it deletes."""
         from .transaction import Write
 
-        return Write(key, crc32(key, self.seed), kind, 0, value, expires)
+        return Write(key, crc32(key, self.seed), kind, flags, value, expires)
 
     # --- several keys --------------------------------------------------------------------------------
     def commit(self, writes: Sequence[Write], reads: Optional[Reads] = None) -> int:
@@ -298,7 +303,7 @@ class Engine:
             self.region.follow()
             return check.check(self.region)
         finally:
-            self.coordinator.release()
+            self.writer.end()
 
     def repair(self) -> List[str]:
         """Finish what a dead writer left, rebuild everything derived, give up records that are damaged.
@@ -323,9 +328,11 @@ class Engine:
             words[STATE] = STATE_LIVE
             words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
             words[DIRTY] = 0
+            if words[ALERT]:
+                self.writer.to_wake = EVERYBODY
             return [f"the record of slot {slot} was damaged and is gone" for slot in given_up]
         finally:
-            self.coordinator.release()
+            self.writer.end()
 
     def facts(self) -> Dict[str, Any]:
         """Figures of the region and of this handle, read without a lock."""
@@ -360,6 +367,7 @@ class Engine:
             self.coordinator.closing = False
             raise
         self.closed = self._stale = True
+        self.writer.drop_bell()
         _handles.discard(self)
         self.region.close(_Closed(self._refuse))
 
@@ -377,6 +385,7 @@ class Engine:
             self._stale = True
             self._renewing = allocate_lock()
             self.coordinator.after_fork()
+            self.sleeper = None
             self.writer.renew()
             for reference in self.views:
                 view = reference()

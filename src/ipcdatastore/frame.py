@@ -22,19 +22,24 @@ import struct
 import time
 from zlib import crc32
 
-from . import heap, index, intent
+from . import futex, heap, index, intent, log
 from .coordinator import Coordinator
 from .errors import LockLostError, ReadOnlyError, RegionDamagedError, TooLargeError
 from .heap import Plan
 from .layout import (
+    ALERT,
     CHANGE,
     COUNT,
     DIRTY,
+    EVENT_DELETE,
     EXPIRING,
     KIND_MASK,
     KIND_REPLACE,
     KIND_SLOT,
     LENGTH,
+    LOG,
+    LOG_BREAKS,
+    LOG_HEAD,
     MAX_SIZE_LONG,
     MAX_VALUE,
     PAGE_UNITS,
@@ -56,11 +61,18 @@ from .region import Region
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import List, Sequence, Set
+    from typing import List, Optional, Sequence, Set
 
 
 # What loads from damaged bytes end in: addresses outside of the region, lengths beyond its end, numbers too large.
 BROKEN = (IndexError, struct.error, OverflowError, ValueError)
+ALERT_SHIFT = 30  # ALERT counts in about seconds: nanoseconds >> 30
+ALERT_SECONDS = 8  # for so long writers log and wake after somebody asked them to
+
+
+def key_bit(hashed: int) -> int:
+    """Of 32 bits, the one that stands for a key when waiters are woken; `hashed` starts from 0, not from the seed."""
+    return 1 << (hashed & 31)
 
 
 def flat(plan: Plan) -> List[int]:
@@ -71,7 +83,18 @@ def flat(plan: Plan) -> List[int]:
 class Frame:
     """What every write of one handle stands in. Every method named ``_locked`` needs the writer lock."""
 
-    __slots__ = ("coordinator", "inside", "nonce", "now", "pinned", "region", "replace_mark", "slot_mark")
+    __slots__ = (
+        "_bell",
+        "coordinator",
+        "inside",
+        "nonce",
+        "now",
+        "pinned",
+        "region",
+        "replace_mark",
+        "slot_mark",
+        "to_wake",
+    )
 
     def __init__(self, region: Region, coordinator: Coordinator) -> None:
         self.region = region
@@ -79,6 +102,8 @@ class Frame:
         self.inside = False  # a transaction is under way: its mark stays set between its steps
         self.pinned: Set[int] = set()  # slots of the transaction under way: neither expired nor evicted
         self.now = 0  # wall clock at the beginning of the frame
+        self.to_wake = 0  # whom to wake when the lock is free again: bits of their keys
+        self._bell: Optional[futex.Bell] = None
         self.renew()
 
     def renew(self) -> None:
@@ -107,6 +132,8 @@ class Frame:
             from . import recovery
 
             recovery.recover(region, self.nonce)
+            if words[ALERT]:
+                self.to_wake = futex.EVERYBODY  # nobody else announces what the dead writer published
         if not region.checked <= now <= region.check_due:
             region.check_place(now)
 
@@ -122,6 +149,24 @@ class Frame:
             self.coordinator.release()
             raise
 
+    def try_begin(self) -> bool:
+        """:meth:`begin`, if nobody has the lock. Whether it was free."""
+        if not self.coordinator.try_acquire():
+            return False
+        try:
+            self.now = time.time_ns()
+            self.enter_locked(self.now)
+        except BaseException:
+            self.coordinator.release()
+            raise
+        return True
+
+    def end(self) -> None:
+        """Give the lock back, then wake who waits for what was done."""
+        self.coordinator.release()
+        if self.to_wake:
+            self.ring()
+
     def leave_locked(self) -> None:
         """The last stores of a write. If the mark is not this handle's, somebody else was inside: stop."""
         words = self.region.words
@@ -136,6 +181,56 @@ class Frame:
         if not self.inside:
             self.region.words[DIRTY] = 0
 
+    # --- who waits and watches ---------------------------------------------------------------------------
+    def is_heard_locked(self) -> bool:
+        """Whether somebody waits or watches. If nobody has asked for a while, writes become quick again."""
+        words = self.region.words
+        if now_ns() >> ALERT_SHIFT <= words[ALERT]:
+            return True
+        words[LOG_BREAKS] = words[LOG_BREAKS] + 1 & 0xFFFFFFFF  # first: a watcher that was asleep has to know
+        words[ALERT] = 0
+        return False
+
+    def announce_locked(self, event: int, version: int, key: bytes) -> int:
+        """Store an event before its publish; what LOG_HEAD becomes after it. Who waits for the key is woken later."""
+        region = self.region
+        self.to_wake |= key_bit(crc32(key))
+        if not region.words[LOG]:
+            return int(region.words[LOG_HEAD])
+        return log.prepare(region, event, version, key)
+
+    def alert_locked(self, *, watching: bool) -> None:
+        """Have writers log, and wake, for the next seconds. ``StoreFullError`` if there is no room for a log.
+
+        A lapsed alert that no writer has cleared yet has cost no event: the first write after it does that.
+        """
+        words = self.region.words
+        if watching and not words[LOG]:
+            self.make_log_locked()
+            words = self.region.words
+        words[ALERT] = (now_ns() >> ALERT_SHIFT) + ALERT_SECONDS
+
+    def make_log_locked(self) -> None:
+        """Allocate the event log."""
+        raise NotImplementedError
+
+    def ring(self) -> None:
+        """Wake whoever waits for what was written. Without the lock."""
+        bits, self.to_wake = self.to_wake, 0
+        bell = self.bell()
+        if bell is not None:
+            bell.ring(bits)
+
+    def bell(self) -> Optional[futex.Bell]:
+        """The change word, to wait for or to ring; None where nobody can be woken, or through a read-only handle."""
+        if self._bell is None and self.region.writable:
+            self._bell = futex.bell(self.region.data, CHANGE)
+        return self._bell
+
+    def drop_bell(self) -> None:
+        """Let go of the mapping it is in."""
+        self._bell = None
+
     # --- one slot ---------------------------------------------------------------------------------------
     def publish_locked(
         self,
@@ -149,6 +244,8 @@ class Frame:
         aside: Sequence[int] = (),
         rewrite: bool = True,
         inside: bool = False,
+        event: int = 0,
+        key: bytes = b"",
     ) -> None:
         """Steps 3 to 6 of the frame. `aside` are stores that no reader can tell before the publish.
 
@@ -159,6 +256,7 @@ class Frame:
         words = region.words
         data = region.data
         target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
+        heard = event and words[ALERT] and self.is_heard_locked()
         intent.declare(
             region,
             (
@@ -185,6 +283,7 @@ class Frame:
         numbers = iter(aside)
         for address, value in zip(numbers, numbers):
             words[address] = value
+        head = self.announce_locked(event, version, key) if heard else 0
 
         if NEEDS_FENCE:
             fence()
@@ -195,19 +294,22 @@ class Frame:
         numbers = iter(redo)
         for address, value in zip(numbers, numbers):
             words[address] = value
+        if heard:
+            words[LOG_HEAD] = head
         if words[DIRTY] != self.slot_mark:
             raise self.lock_lost()
         words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
         words[DIRTY] = self.nonce if inside else 0
 
-    def delete_slot_locked(self, slot: int) -> int:
+    def delete_slot_locked(self, slot: int, event: int = EVENT_DELETE) -> int:
         """Delete what the slot holds. The version of the deletion."""
         region = self.region
         words = region.words
         word = words[slot]
         old = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
         record = sealed(region, slot, word)
-        expires = RECORD.unpack_from(record)[7]
+        _, key_length, _, _, _, _, _, expires = RECORD.unpack_from(record)
+        key = record[RECORD_SIZE : RECORD_SIZE + key_length]
         plan = Plan(words)
         heap.push(plan, old, record_units(len(record)))
         index.give_slot(plan, slot, word >> SEQ_SHIFT)
@@ -215,7 +317,7 @@ class Frame:
         if expires:
             plan[EXPIRING] = words[EXPIRING] - 1
         version = region.longs[VERSION_LONG] + 1
-        self.publish_locked(slot, word, 0, b"", version, (), flat(plan), inside=self.inside)
+        self.publish_locked(slot, word, 0, b"", version, (), flat(plan), inside=self.inside, event=event, key=key)
         return int(version)
 
     def republish_locked(self, slot: int) -> None:

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from typing import Any, Iterator, List, Tuple
 
 
-def find(words: Any, data: Any, key: bytes, hashed: int) -> Tuple[int, int, int, int, int]:
-    """(slot, word, block, size, entry) of a key: the writer's look-up, since nothing is torn under the lock.
+def find(words: Any, data: Any, key: bytes, hashed: int) -> Tuple[int, int, int, int, int, int]:
+    """(slot, word, block, size, entry, flags) of a key: the writer's look-up, since nothing is torn under the lock.
 
     The slot is 0 where the key is absent; `size` is the record's bytes; `entry` is the word index of its table
     entry, or, of an absent key, of where to put one. A plain tuple, for speed.
@@ -64,7 +64,7 @@ def find(words: Any, data: Any, key: bytes, hashed: int) -> Tuple[int, int, int,
     while True:
         slot = words[base + i]
         if slot == EMPTY:
-            return 0, 0, 0, 0, hole or base + i
+            return 0, 0, 0, 0, hole or base + i, 0
         if slot == TOMBSTONE:
             hole = hole or base + i
         elif words[slot + SLOT_HASH] == hashed:
@@ -72,10 +72,10 @@ def find(words: Any, data: Any, key: bytes, hashed: int) -> Tuple[int, int, int,
             block = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
             if block:
                 at = block * UNIT
-                _, key_length, _, _, value_length = RECORD_LENGTHS.unpack_from(data, at)
+                _, key_length, _, flags, value_length = RECORD_LENGTHS.unpack_from(data, at)
                 at += RECORD_SIZE
                 if data[at : at + key_length] == key:
-                    return slot, word, block, RECORD_SIZE + key_length + value_length, base + i
+                    return slot, word, block, RECORD_SIZE + key_length + value_length, base + i, flags
         i = i + 1 & mask
         if i == start:
             raise _full_circle(hashed)

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from . import heap, index, intent
+from . import heap, index, intent, log
 from .heap import Plan
 from .layout import (
     BLOCK_HEADER_WORDS,
     COMMIT,
     COUNT,
+    EVENT_DELETE,
+    EVENT_SET,
     EXPIRING,
     JOURNAL,
     JOURNAL_COUNT,
     JOURNAL_MIN,
     JOURNAL_WORDS,
+    LOG,
     RECORD,
     RECORD_LENGTHS,
     RECORD_SIZE,
@@ -30,6 +33,7 @@ from .layout import (
     SYSTEM_JOURNAL,
     TAG_SYSTEM,
     UNIT,
+    VERSION_LONG,
     WORD_CELL,
     journal_size,
     record_units,
@@ -107,9 +111,10 @@ def plan_append(plan: Plan, entry: Entry) -> None:
 
 if TYPE_CHECKING:
     Member = Tuple[int, int]  # a slot, and its word before the transaction
+    Happening = Tuple[int, int, bytes]  # kind of event, version, key
 
 
-def publish(region: Any, members: Sequence[Member]) -> None:
+def publish(region: Any, members: Sequence[Member], events: Sequence[Happening] = ()) -> None:
     """From sealed cells to the published transaction. Readers see all of it from the store of ``COMMIT`` on."""
     words = region.words
     fence()
@@ -117,19 +122,43 @@ def publish(region: Any, members: Sequence[Member]) -> None:
         words[slot] = pending_word(before)
     fence()
     words[COMMIT] = words[COMMIT] + 1 & 0xFFFFFFFF  # PUBLISH: odd, the other cells hold
-    finish_publish(region, members)
+    finish_publish(region, members, events)
 
 
-def finish_publish(region: Any, members: Sequence[Member]) -> None:
-    """After the commit: final words, then an even commit word. Done again by recovery."""
+def finish_publish(region: Any, members: Sequence[Member], events: Sequence[Happening] = ()) -> None:
+    """After the commit: final words, the events, then an even commit word. Done again by recovery."""
     words = region.words
     fence()
     for slot, before in members:
         words[slot] = final_word(before)
     fence()
     words[STRUCTURE] = words[STRUCTURE] + 1 & 0xFFFFFFFF
+    # Before the commit word is even again: a death in between is repeated from here, and watchers skip what they know.
+    log.announce(region, events)
     words[COMMIT] = words[COMMIT] + 1 & 0xFFFFFFFF
     fence()
+
+
+def events(region: Any, members: Sequence[Entry]) -> List[Happening]:
+    """What a transaction announces, complete and with its records still there: (kind, version, key) in their order."""
+    words = region.words
+    if not words[LOG]:
+        return []
+    version = int(region.longs[VERSION_LONG]) - len(members)
+    found: List[Happening] = []
+    for number, entry in enumerate(members):
+        key = _key_at(region, entry.block or entry.old)
+        moves = not entry.block and number + 1 < len(members) and key == _key_at(region, members[number + 1].block)
+        if not moves:  # a key that leaves a used-up slot for another is not deleted
+            found.append((EVENT_SET if entry.block else EVENT_DELETE, version + number + 1, key))
+    return found
+
+
+def _key_at(region: Any, block: int) -> bytes:
+    if not block:
+        return b""
+    _, key_length, _, _, _ = RECORD_LENGTHS.unpack_from(region.data, block * UNIT)
+    return bytes(region.data[block * UNIT + RECORD_SIZE : block * UNIT + RECORD_SIZE + key_length])
 
 
 def finish(region: Any, nonce: int, members: List[Entry]) -> None:

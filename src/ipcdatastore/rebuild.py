@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from zlib import crc32
 
-from . import index, journal
+from . import index, journal, log
 from .errors import RegionDamagedError
 from .layout import (
     BLOCK_HEADER_WORDS,
@@ -30,16 +30,21 @@ from .layout import (
     HAND,
     HEADS,
     HEAP_START,
+    IMAGES,
     JOURNAL,
     JOURNAL_COUNT,
     KIND_REBUILD,
     KIND_REPAIR,
     LENGTH,
+    LOG,
+    LOG_BREAKS,
     MAX_REGION,
     MAX_SIZE_LONG,
     PAGE,
     PAGE_UNITS,
     PARTITIONS,
+    PERSIST,
+    PERSIST_POLICIES,
     RECORD,
     RECORD_SIZE,
     RESERVED_WORDS,
@@ -54,6 +59,7 @@ from .layout import (
     STRUCTURE,
     SYSTEM_CHUNK,
     SYSTEM_JOURNAL,
+    SYSTEM_LOG,
     SYSTEM_TABLE,
     TABLE_MIN,
     TAG_FREE,
@@ -63,6 +69,7 @@ from .layout import (
     TOP,
     UNIT,
     UNUSED,
+    UNUSED_TOO,
     VERSION_LONG,
     WORD_CELL,
     WORD_PENDING,
@@ -78,7 +85,7 @@ from .reader import burnt_word, final_word, next_word, word_before_mark
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Set, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 VERSION_JUMP = 1 << 32  # past every version that a damaged header may have given out
 
@@ -133,7 +140,10 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     if salvage:
         _mend_header(region)
     chunks = _chunk_extents(words)
-    chunks += _kept_journal(words, seen.extents + chunks)
+    chunks += _kept(words, JOURNAL, SYSTEM_JOURNAL, journal_size, seen.extents + chunks)
+    chunks += _kept(words, LOG, SYSTEM_LOG, _ring_size, seen.extents + chunks)
+    if after_damage:  # records may have gone that nobody deleted
+        words[LOG_BREAKS] = words[LOG_BREAKS] + 1 & 0xFFFFFFFF
     tables = _old_tables(words)
     gaps, top = _gaps(region, sorted(seen.extents + chunks), tables)
     _switch_tables(region, seen.live, gaps, top)
@@ -272,11 +282,15 @@ def _give_up(region: Any, slot: int, before: int) -> None:
 def _mend_header(region: Any) -> None:
     """Words of the header that nothing tells, back to values that hold."""
     words = region.words
-    for address in (UNUSED, *range(*RESERVED_WORDS)):
+    for address in (UNUSED, UNUSED_TOO, *range(*RESERVED_WORDS)):
         if words[address]:
             words[address] = 0
     if words[EVICT] not in EVICT_POLICIES.values():
         words[EVICT] = EVICT_POLICIES["none"]
+    if words[PERSIST] not in PERSIST_POLICIES.values():
+        words[PERSIST] = PERSIST_POLICIES["all"]
+    if words[IMAGES] > 2:
+        words[IMAGES] = 0
     if not PAGE <= region.longs[MAX_SIZE_LONG] <= MAX_REGION:
         region.longs[MAX_SIZE_LONG] = max(DEFAULT_MAX_SIZE, region.units * UNIT)
     if words[LENGTH] * PAGE_UNITS != region.units:
@@ -289,21 +303,29 @@ def _mend_header(region: Any) -> None:
         words[tag + 1] = SYSTEM_CHUNK
 
 
-def _kept_journal(words: Any, used: List[Extent]) -> List[Extent]:
-    """The journal, if it is one and nobody else's: a transaction that deletes needs it in a full region."""
-    block = words[JOURNAL]
+def _kept(words: Any, address: int, kind: int, size: Callable[[int], int], used: List[Extent]) -> List[Extent]:
+    """The journal or the log that the header names at `address`, if it is one and nobody else's.
+
+    A transaction that deletes needs the journal in a full region; watchers are reading the log.
+    """
+    block = words[address]
     good = (
         HEAP_START <= block < len(words) // 4
         and words[4 * block] & TAG_MASK == TAG_SYSTEM
-        and words[4 * block + 1] == SYSTEM_JOURNAL
+        and words[4 * block + 1] == kind
         and 4 * (block + (words[4 * block] >> 2)) <= len(words)
-        and journal_size(words[4 * block + 2]) <= words[4 * block] >> 2
+        and size(words[4 * block + 2]) <= words[4 * block] >> 2
     )
     extent = (block, words[4 * block] >> 2) if good else (0, 0)
     if not good or any(unit < block + extent[1] and block < unit + units for unit, units in used):
-        words[JOURNAL] = 0
+        words[address] = 0
         return []
     return [extent]
+
+
+def _ring_size(capacity: int) -> int:
+    """Units of a log whose ring has so many; more than there are for what is no capacity of a ring."""
+    return log.block_units(capacity) if capacity and not capacity & capacity - 1 else MAX_REGION
 
 
 def _chunk_extents(words: Any) -> List[Extent]:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import struct
 
-from . import index, intent, journal, rebuild
+from . import index, intent, journal, log, rebuild
 from .errors import DatastoreError, RegionDamagedError, StoreFullError
 from .layout import (
+    ALERT,
     CHANGE,
     COMMIT,
     DIRTY,
+    EVENT_CLEAR,
     JOURNAL,
     JOURNAL_COUNT,
     KIND_CLEAR,
@@ -30,6 +32,7 @@ from .layout import (
     KIND_REPLACE,
     KIND_SLOT,
     KIND_STEP,
+    LOG,
     SLOT_CELL,
     STATE,
     STATE_DAMAGED,
@@ -110,9 +113,11 @@ def _finish_slot(region: Any, kind: int) -> None:
     if word == declared.target:
         for address, value in declared.redo:
             words[address] = value
+        log.finish(region, declared.version)
     elif word in (declared.before, burnt_word(declared.before)):
         for address, value in declared.undo:
             words[address] = value
+        log.void(region, declared.version)
         journal.burn(region, declared.slot, declared.before)
     else:
         raise _Unusable
@@ -125,7 +130,7 @@ def _finish_transaction(region: Any, nonce: int) -> None:
     entries = journal.entries(words)
     members = [(entry.slot, entry.before) for entry in entries]
     if words[COMMIT] & 1:
-        journal.finish_publish(region, members)
+        journal.finish_publish(region, members, journal.events(region, entries) if words[ALERT] else ())
         journal.finish(region, nonce, entries)
     elif all(words[slot] == final_word(before) for slot, before in members):
         journal.finish(region, nonce, entries)
@@ -138,7 +143,9 @@ def _finish_clear(region: Any, nonce: int) -> None:
     words = region.words
     if words[COMMIT] & 1:
         pending = [slot for slot in index.slots(words) if words[slot] & WORD_PENDING]
-        journal.finish_publish(region, [(slot, word_before_mark(words[slot])) for slot in pending])
+        version = region.longs[VERSION_LONG]
+        events = [(EVENT_CLEAR, version, b"")] if words[ALERT] and words[LOG] else []
+        journal.finish_publish(region, [(slot, word_before_mark(words[slot])) for slot in pending], events)
     held = [slot for slot in index.slots(words) if words[slot + SLOT_CELL + 2 * (words[slot] & WORD_CELL)]]
     for slot in held:
         word = words[slot]

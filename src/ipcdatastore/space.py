@@ -17,6 +17,8 @@ from .heap import Block, Plan
 from .layout import (
     COUNT,
     DESCRIPTORS,
+    EVENT_EVICT,
+    EVENT_EXPIRE,
     EVICT,
     EXPIRING,
     FREE_UNITS,
@@ -278,7 +280,10 @@ class Space:
                 words[slot + SLOT_USED] = 0
                 self.frame.republish_locked(slot)
                 return False
-        self.frame.delete_slot_locked(slot)
+            event = EVENT_EVICT
+        else:
+            event = EVENT_EXPIRE
+        self.frame.delete_slot_locked(slot, event)
         return True
 
     def _join(self, units: int, enough: Callable[[], bool]) -> bool:

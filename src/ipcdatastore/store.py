@@ -16,9 +16,10 @@ from .cache import DEFAULT_BYTES, DEFAULT_ENTRIES, NOTHING, Cache
 from .codec import SERIALIZED, Codec, decode_key, encode_key, is_immutable, shorten, tuple_prefix
 from .engine import MIN_SIZE, MODES, Engine, Options
 from .errors import ArgumentError, ClosedError, ConflictError, InvalidNameError, KeyTypeError
-from .layout import EVICT_POLICIES, MAX_KEY, MAX_REGION, SERIALIZERS
+from .layout import EVICT_POLICIES, FLAG_PERSIST, MAX_KEY, MAX_REGION, SERIALIZERS
 from .platform import deadline, now_ns, uneven
 from .reader import Record
+from .writer import ANY, KEEP
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -38,10 +39,13 @@ if TYPE_CHECKING:
         Union,
     )
 
+    from .aio import AsyncWatch
     from .cache import CacheKey
     from .codec import Key
+    from .locks import NamedLock
     from .transaction import Write
     from .unit import Transaction
+    from .watching import Watch
 
     T = TypeVar("T")
 
@@ -64,16 +68,17 @@ if TYPE_CHECKING:
         expires_at: Optional[float]
         cached: bool
         size: int
+        persistent: bool
 
 else:
-    _EntryFields = namedtuple("Entry", "key value version written_at expires_at cached size")
+    _EntryFields = namedtuple("Entry", "key value version written_at expires_at cached size persistent")
 
 
 class Entry(_EntryFields):
     """A value and everything the store knows about it.
 
     `written_at` and `expires_at` (None: never) are seconds since the epoch, `size` is bytes of key and value,
-    `cached` whether the client cache served it.
+    `cached` whether the client cache served it, `persistent` whether the key is marked to be kept on the disk.
     """
 
     __slots__ = ()
@@ -231,7 +236,8 @@ class Datastore(Base):
     @staticmethod
     def _entry(key: Key, value: Any, record: Record, *, cached: bool) -> Entry:
         expires = time.time() + (record.expires_ns - now_ns()) / 1e9 if record.expires_ns else None
-        return Entry(key, value, record.version, record.written_ns / 1e9, expires, cached, record.size)
+        persistent = bool(record.flags & FLAG_PERSIST)
+        return Entry(key, value, record.version, record.written_ns / 1e9, expires, cached, record.size, persistent)
 
     def get_many(self, keys: Iterable[Key]) -> Dict[Key, Any]:
         """The values of those `keys` that are there, all as they were at one moment."""
@@ -280,10 +286,11 @@ class Datastore(Base):
         return int(self._engine.facts()["records"])
 
     # --- writing -------------------------------------------------------------------------------------
-    def set(self, key: Key, value: Any, *, expire: Optional[float] = None) -> int:
+    def set(self, key: Key, value: Any, *, expire: Optional[float] = None, persist: Optional[bool] = None) -> int:
         """Store `value`; with `expire`, for so many seconds. The new version.
 
-        Raises ``EncodeError`` or ``StoreFullError`` with nothing changed.
+        `persist` marks the key to be kept on the disk, or takes the mark away; None leaves it as it is. Raises
+        ``EncodeError`` or ``StoreFullError`` with nothing changed.
 
         >>> store = open("docs")
         >>> store.set("a", 1) < store.set("a", 2)
@@ -291,17 +298,21 @@ class Datastore(Base):
         """
         kind, data = self._codec.encode(value, key)
         encoded = self._encode(key)
-        return self._engine.put(encoded, kind, data, deadline(expire) if expire is not None else 0)[0]
+        if persist is None:
+            return self._engine.put(encoded, kind, data, deadline(expire) if expire is not None else 0)[0]
+        return self._engine.put(encoded, kind, data, deadline(expire), ANY, flags_of(persist))[0]
 
     def __setitem__(self, key: Key, value: Any) -> None:
         kind, data = self._codec.encode(value, key)
         self._engine.put(self._encode(key), kind, data)
 
-    def add(self, key: Key, value: Any, *, expire: Optional[float] = None) -> bool:
+    def add(self, key: Key, value: Any, *, expire: Optional[float] = None, persist: Optional[bool] = None) -> bool:
         """Store `value` unless the key is there already. Whether it was stored."""
-        return self.compare_and_set(key, value, 0, expire=expire) is not None
+        return self.compare_and_set(key, value, 0, expire=expire, persist=persist) is not None
 
-    def compare_and_set(self, key: Key, value: Any, version: int, *, expire: Optional[float] = None) -> Optional[int]:
+    def compare_and_set(
+        self, key: Key, value: Any, version: int, *, expire: Optional[float] = None, persist: Optional[bool] = None
+    ) -> Optional[int]:
         """Store `value` if the key is at `version` (0 = absent). The new version, None if it was not.
 
         >>> store = open("docs")
@@ -313,31 +324,36 @@ class Datastore(Base):
             raise ArgumentError(f"a version is an int from 0 on, not {version!r}", name="version", value=version)
         kind, data = self._codec.encode(value, key)
         try:
-            stored, _ = self._engine.put(self._encode(key), kind, data, deadline(expire), version)
+            stored, _ = self._engine.put(self._encode(key), kind, data, deadline(expire), version, flags_of(persist))
         except ConflictError:
             return None
         return stored or None
 
     def set_many(
-        self, items: Union[Mapping[Key, Any], Iterable[Tuple[Key, Any]]], *, expire: Optional[float] = None
+        self,
+        items: Union[Mapping[Key, Any], Iterable[Tuple[Key, Any]]],
+        *,
+        expire: Optional[float] = None,
+        persist: Optional[bool] = None,
     ) -> None:
         """Store several values at one moment: no reader sees some of them only, also when this process dies."""
         expires = deadline(expire)
+        flags = flags_of(persist)
         # By canonical bytes: a dict of the keys would take True for 1, and refuse a list with an error of its own.
         writes: Dict[bytes, Write] = {}
         source: Any = items
         pairs = [(key, source[key]) for key in list(source.keys())] if hasattr(source, "keys") else source
         for key, value in pairs:
-            write = self._write(key, value, expires)
+            write = self._write(key, value, expires, flags)
             writes[write.key] = write
         self._engine.check_open()
         if writes:
             self._engine.commit(list(writes.values()))
 
-    def _write(self, key: Key, value: Any, expires: int) -> Write:
+    def _write(self, key: Key, value: Any, expires: int, flags: int = KEEP) -> Write:
         encoded = self._encode(key)
         kind, data = self._codec.encode(value, key)
-        return self._engine.write(encoded, kind, data, expires)
+        return self._engine.write(encoded, kind, data, expires, flags)
 
     def update(self, other: Any = (), /, **more: Any) -> None:
         """Like ``dict.update``, all at one moment."""
@@ -363,6 +379,26 @@ class Datastore(Base):
             if record is None:
                 return False
             if self._engine.put(encoded, record.kind, record.value, expires, record.version)[0]:
+                return True
+
+    def add_persistence(self, key: Key) -> bool:
+        """Mark `key` to be kept on the disk, whatever the store's own policy. Whether it is there."""
+        return self._mark(key, FLAG_PERSIST)
+
+    def remove_persistence(self, key: Key) -> bool:
+        """Take that mark away. Whether the key is there."""
+        return self._mark(key, 0)
+
+    def _mark(self, key: Key, flags: int) -> bool:
+        encoded = self._encode(key)
+        while True:
+            record = self._engine.get(encoded)
+            if record is None:
+                return False
+            if record.flags == flags:
+                return True
+            put = self._engine.put
+            if put(encoded, record.kind, record.value, record.expires_ns, record.version, flags)[0]:
                 return True
 
     def modify(self, key: Key, function: Callable[[Any], Any], default: Any = None, *, expire: Any = _KEEP) -> Any:
@@ -498,6 +534,99 @@ class Datastore(Base):
             time.sleep(uneven(pause))
             pause = min(2 * pause, LONGEST_PAUSE)
 
+    # --- waiting -------------------------------------------------------------------------------------
+    def wait(self, key: Key, since: Optional[int] = None, timeout: Optional[float] = None) -> Optional[int]:
+        """Wait until the version of `key` is not `since` (0: absent; None: what it is now). The version it has then.
+
+        None after `timeout` seconds (None: never). Changes in between are not counted: it is the state that is waited
+        for, so nothing is missed between two calls that hand the version on. Takes the writer lock now and then, to ask
+        writers for a wake-up; where the system has none, it polls.
+
+        >>> store = open("docs")
+        >>> version = store.set("state", "idle")
+        >>> store.wait("state", since=version, timeout=0.01) is None
+        True
+        >>> newer = store.set("state", "playing")
+        >>> store.wait("state", since=version) == newer
+        True
+        """
+        from .waiting import wait
+
+        return wait(self._engine, self._encode(key), _since(since), _seconds(timeout))
+
+    def watch(self, prefix: Any = None, timeout: Optional[float] = None) -> Watch:
+        """Every set, delete, expiry, eviction and clear from now on, in order: an iterator of :class:`Event`.
+
+        `prefix` is the beginning of str or bytes keys, or a tuple of the first items of tuple keys. With `timeout` the
+        iteration ends after so many seconds without an event. What the watcher could not keep up with is one event,
+        ``"overflow"``. Expiry is reported when the record's space is taken back: at once where a service runs.
+
+        >>> store = open("docs")
+        >>> with store.watch("skin.", timeout=0) as events:
+        ...     store["skin.accent"] = "red"
+        ...     store["other"] = 1
+        ...     del store["skin.accent"]
+        ...     [(event.kind, event.key) for event in events]
+        [('set', 'skin.accent'), ('delete', 'skin.accent')]
+        """
+        from .watching import Watch
+
+        return Watch(self._engine, self._prefix, prefix, _seconds(timeout))
+
+    async def wait_async(self, key: Key, since: Optional[int] = None, timeout: Optional[float] = None) -> Optional[int]:
+        """:meth:`wait` for ``asyncio``. All coroutines of a handle share one thread, which lives while they wait."""
+        from . import aio
+
+        return await aio.wait(self._engine, self._encode(key), _since(since), _seconds(timeout))
+
+    def watch_async(self, prefix: Any = None, timeout: Optional[float] = None) -> AsyncWatch:
+        """:meth:`watch` for ``async for`` and ``async with``."""
+        from .aio import AsyncWatch
+        from .watching import Watch
+
+        seconds = _seconds(timeout)
+        return AsyncWatch(self._engine, Watch(self._engine, self._prefix, prefix, None), seconds)
+
+    def get_or_set(
+        self, key: Key, factory: Callable[[], Any], *, expire: Optional[float] = None, timeout: Optional[float] = None
+    ) -> Any:
+        """The value of `key`; if there is none, ``factory()``, stored for `expire` seconds.
+
+        One caller in all processes runs his factory, the others wait for the value, at most `timeout` seconds (None:
+        as long as it takes), then ``LockTimeoutError``. If he dies or his factory raises, another takes his place.
+
+        >>> store = open("docs")
+        >>> store.get_or_set("answer", lambda: 6 * 7), store.get_or_set("answer", lambda: 0)
+        (42, 42)
+        """
+        from .locks import compute_once
+
+        deadline(expire)  # refused before anything is computed
+
+        def compute() -> Any:
+            value = factory()
+            return value if self.add(key, value, expire=expire) else self.get(key, value)
+
+        found = self.get(key, _MISSING)
+        if found is not _MISSING:
+            return found
+        return compute_once(self._engine, self._encode(key), lambda: self[key], compute, _seconds(timeout))
+
+    def lock(self, name: Key, timeout: Optional[float] = None) -> NamedLock:
+        """A lock between processes, by name: ``with store.lock("scan"): ...``. It ends with its holder.
+
+        Nothing to do with the store's keys, nor with its writer lock. Waiting ends after `timeout` seconds (None:
+        never) with ``LockTimeoutError``. Not re-entrant: a thread that holds it gets that error at once.
+
+        >>> store = open("docs")
+        >>> with store.lock("scan", timeout=5) as lock:
+        ...     lock.held
+        True
+        """
+        from .locks import NamedLock
+
+        return NamedLock(self._engine, self._full(name), _seconds(timeout))
+
     def namespace(self, prefix: str) -> Datastore:
         """A view of the keys ``(prefix, key)`` as if each were ``key``. Namespaces nest; caches are separate.
 
@@ -574,6 +703,9 @@ class Datastore(Base):
             if len(encoded) <= MAX_KEY:
                 return encoded
         return encode_key(key)
+
+    def _full(self, key: Key) -> Key:
+        return (*self._prefix, key) if self._prefix else key
 
     def _decode(self, encoded: bytes) -> Key:
         key = decode_key(encoded)
@@ -660,6 +792,33 @@ def open(
     engine = Engine(name, directory, Options(mode, max_size, evict, serializer, float(timeout)))
     kind = Datastore if cache_entries else UncachedDatastore
     return kind(engine, (), cache_entries, cache_bytes)
+
+
+def flags_of(persist: Optional[bool]) -> int:
+    """The record's flags that `persist` asks for."""
+    if persist is None:
+        return KEEP
+    if type(persist) is not bool:
+        raise ArgumentError(f"`persist` is True, False or None, not {persist!r}", name="persist", value=persist)
+    return FLAG_PERSIST if persist else 0
+
+
+def _seconds(timeout: Any) -> Optional[float]:
+    if timeout is None:
+        return None
+    if type(timeout) not in (int, float) or not timeout >= 0:
+        raise ArgumentError(
+            f"`timeout` is a number of seconds from 0 on, or None for ever, not {timeout!r}",
+            name="timeout",
+            value=timeout,
+        )
+    return float(timeout)
+
+
+def _since(version: Any) -> Optional[int]:
+    if version is not None and (type(version) is not int or version < 0):
+        raise ArgumentError(f"a version is an int from 0 on, not {version!r}", name="since", value=version)
+    return version
 
 
 def _one_of(name: str, value: Any, allowed: Tuple[str, ...]) -> None:

@@ -20,12 +20,18 @@ from . import heap, index, intent, journal, rebuild
 from .codec import decode_key, shorten
 from .errors import ConflictError, DatastoreError, StoreFullError
 from .frame import BROKEN
+from .futex import EVERYBODY
 from .heap import Plan
 from .journal import Entry
 from .layout import (
+    ALERT,
+    CLEARED,
     DIRTY,
     EMPTY,
+    EVENT_CLEAR,
+    FLAGGED,
     KIND_CLEAR,
+    LOG,
     RECORD,
     RECORD_SIZE,
     SEQ_RETIRE,
@@ -42,7 +48,7 @@ from .layout import (
 )
 from .platform import LOCK_UN
 from .reader import final_word, sealed
-from .writer import Writer
+from .writer import KEEP, Writer
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -88,6 +94,8 @@ def commit(writer: Writer, writes: Sequence[Write], reads: Optional[Reads] = Non
             coordinator.lock_file(coordinator.fd, LOCK_UN)
         finally:
             coordinator.thread.release()
+        if writer.to_wake:
+            writer.ring()
 
 
 def _check_reads(writer: Writer, reads: Reads) -> None:
@@ -145,18 +153,29 @@ def _commit_locked(writer: Writer, writes: Sequence[Write]) -> int:
     if words[DIRTY] != writer.nonce:
         raise writer.lock_lost()
     members = journal.entries(words)
-    journal.publish(region, [(entry.slot, entry.before) for entry in members])
+    events = journal.events(region, members) if is_heard_locked(writer) else []
+    journal.publish(region, [(entry.slot, entry.before) for entry in members], events)
     journal.finish(region, writer.nonce, members)
     writer.leave_locked()
     return int(version)
 
 
-def _advance_version_locked(writer: Writer, count: int) -> int:
+def is_heard_locked(writer: Writer) -> bool:
+    """Whether somebody waits or watches; if so, all of them are woken when the lock is free again."""
+    if not (writer.region.words[ALERT] and writer.is_heard_locked()):
+        return False
+    writer.to_wake = EVERYBODY
+    return True
+
+
+def _advance_version_locked(writer: Writer, count: int, *, clearing: bool = False) -> int:
     """Give out `count` versions, as a step: a 64-bit store is two where words have 32. The version before."""
     version = int(writer.region.longs[VERSION_LONG])
     plan = Plan(writer.region.words)
     halves = (version + count & 0xFFFFFFFF, version + count >> 32)
     plan[VERSION], plan[VERSION + 1] = halves if sys.byteorder == "little" else halves[::-1]
+    if clearing:  # no image of before brings back what is deleted now
+        plan[CLEARED], plan[CLEARED + 1] = plan[VERSION], plan[VERSION + 1]
     intent.step(writer.region, writer.nonce, plan)
     return version
 
@@ -166,7 +185,7 @@ def _reserve_locked(writer: Writer, write: Write) -> List[Tuple[Write, Entry]]:
     region = writer.region
     while True:
         words = region.words
-        slot, before, old, _, entry = index.find(words, region.data, write.key, write.hashed)
+        slot, before, old, _, entry, _ = index.find(words, region.data, write.key, write.hashed)
         if write.value is None:
             if not slot:
                 return []
@@ -192,7 +211,7 @@ def _reserve_locked(writer: Writer, write: Write) -> List[Tuple[Write, Entry]]:
     if used_up:
         done.append(
             _append_locked(
-                writer, Write(write.key, write.hashed, 0, 0, None), Plan(words), Entry(slot, before, 0, old, 0)
+                writer, Write(write.key, write.hashed, 0, KEEP, None), Plan(words), Entry(slot, before, 0, old, 0)
             )
         )
         plan = Plan(words)
@@ -225,12 +244,17 @@ def _fill_locked(writer: Writer, write: Write, entry: Entry, version: int) -> No
     target = final_word(entry.before)
     record = b""
     if entry.block and write.value is not None:
+        flags = write.flags
+        if flags == KEEP:
+            flags = RECORD.unpack_from(region.data, entry.old * UNIT)[3] if entry.old else 0
+        if flags and not words[FLAGGED]:
+            words[FLAGGED] = 1
         record = (
             RECORD.pack(
                 entry.slot,
                 len(write.key),
                 write.kind,
-                write.flags,
+                flags,
                 len(write.value),
                 version,
                 writer.now,
@@ -257,14 +281,15 @@ def clear(writer: Writer) -> int:
             for slot in index.slots(words)
             if words[slot + SLOT_CELL + 2 * (words[slot] & WORD_CELL)]
         ]
-        _advance_version_locked(writer, 1)
+        version = _advance_version_locked(writer, 1, clearing=True) + 1
         words[DIRTY] = writer.nonce | KIND_CLEAR
         for slot, before in members:
             target = final_word(before)
             cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
             words[cell] = 0
             words[cell + 1] = target  # the CRC of nothing, started from the word, is the word
-        journal.publish(region, members)
+        events = [(EVENT_CLEAR, version, b"")] if is_heard_locked(writer) and words[LOG] else []
+        journal.publish(region, members, events)
         rebuild.rebuild(region, writer.nonce)
         writer.leave_locked()
         return len(members)
@@ -278,3 +303,5 @@ def clear(writer: Writer) -> int:
             coordinator.lock_file(coordinator.fd, LOCK_UN)
         finally:
             coordinator.thread.release()
+        if writer.to_wake:
+            writer.ring()

@@ -6,22 +6,28 @@ import struct
 import time
 from zlib import crc32
 
-from . import heap, index
+from . import heap, index, log
 from .coordinator import Coordinator
 from .errors import DatastoreError
 from .frame import BROKEN, Frame, flat
 from .heap import Plan
 from .intent import PAYLOAD_AT
 from .layout import (
+    ALERT,
     CHANGE,
     COUNT,
     DIRTY,
     EMPTY,
+    EVENT_DELETE,
+    EVENT_EXPIRE,
+    EVENT_SET,
     EVICT,
     EXPIRING,
+    FLAGGED,
     HEADS,
     INTENT,
     LENGTH,
+    LOG_HEAD,
     MAX_SIZE_LONG,
     PAGE_UNITS,
     RECORD,
@@ -53,6 +59,7 @@ if TYPE_CHECKING:
     from typing import Callable, Dict, List, Optional, Tuple
 
 ANY = -1  # no condition on the version
+KEEP = -1  # flags as they are
 MOST_HINTS = 20_000
 
 
@@ -68,13 +75,13 @@ class Writer(Frame):
     def __init__(self, region: Region, coordinator: Coordinator) -> None:
         super().__init__(region, coordinator)
         self.space = Space(self)
-        self.hints: Dict[bytes, Tuple[int, int, int]] = {}  # key -> slot, word, size of what this handle put
+        self.hints: Dict[bytes, Tuple[int, int, int, int]] = {}  # key -> slot, word, size, flags: what this handle put
         # How a key whose slot is used up gets another. Set by the engine: it is a transaction, which is above.
-        self.move_locked: Callable[[bytes, int, bytes, int], int]
+        self.move_locked: Callable[[bytes, int, bytes, int, int], int]
 
     # --- set -----------------------------------------------------------------------------------------
     def put(  # noqa: PLR0912, PLR0915 - the steady state in one piece: calls would cost a third of it
-        self, key: bytes, kind: int, value: bytes, expires: int = 0, expect: int = ANY
+        self, key: bytes, kind: int, value: bytes, expires: int = 0, expect: int = ANY, flags: int = KEEP
     ) -> Tuple[int, int]:
         """Store a record. ``(version, 0)``; or ``(0, version found)`` if that is not `expect` (0 = absent).
 
@@ -107,16 +114,20 @@ class Writer(Frame):
             # Where this handle last put the key: if the slot's word is still that one, nothing changed since.
             hint = self.hints.get(key)
             if hint is not None and words[hint[0]] == hint[1]:
-                slot, word, old_size = hint
+                slot, word, old_size, kept = hint
                 old = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
             else:
-                slot, word, old, old_size, _ = index.find(words, data, key, crc32(key, region.header.seed))
+                slot, word, old, old_size, _, kept = index.find(words, data, key, crc32(key, region.header.seed))
             if expect != ANY:
                 found = self.version_at(old)
                 if found != expect:
                     return 0, found
+            if flags == KEEP:
+                flags = kept
+            if flags and not words[FLAGGED]:
+                words[FLAGGED] = 1
             if word >> SEQ_SHIFT >= SEQ_RETIRE:
-                return self.move_locked(key, kind, value, expires), 0
+                return self.move_locked(key, kind, value, expires, flags), 0
             old_units = (old_size + 15) >> 4
             if old_units > 64:
                 old_units = record_units(old_size)
@@ -128,11 +139,12 @@ class Writer(Frame):
                 (expires or words[EXPIRING]) and (expires != 0) != (RECORD.unpack_from(data, old * UNIT)[7] != 0)
             ):
                 self.now = now
-                return self._put_locked(key, kind, value, expires, units), 0
+                return self._put_locked(key, kind, value, expires, units, flags), 0
 
             target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
             longs = region.longs
             version = longs[VERSION_LONG] + 1
+            heard = words[ALERT] and self.is_heard_locked()
             head = HEADS + number
             new, at = 4 * block, 4 * old
             following = words[new + 1]
@@ -142,12 +154,14 @@ class Writer(Frame):
             words[DIRTY] = mark = self.replace_mark
 
             longs[VERSION_LONG] = version
-            record = RECORD.pack(slot, key_length, kind, 0, value_length, version, now, expires) + key + value
+            record = RECORD.pack(slot, key_length, kind, flags, value_length, version, now, expires) + key + value
             data[4 * new : 4 * new + size] = record
             cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
             words[cell] = block
             words[cell + 1] = crc32(record, target)
             words[slot + SLOT_USED] = 1
+            if heard:
+                log_head = self.announce_locked(EVENT_SET, version, key)
 
             if NEEDS_FENCE:
                 fence()
@@ -161,6 +175,8 @@ class Writer(Frame):
             words[at + 1] = following
             if following:
                 words[4 * following + 2] = old
+            if heard:
+                words[LOG_HEAD] = log_head
             if words[DIRTY] != mark:
                 raise self.lock_lost()
             words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
@@ -168,7 +184,7 @@ class Writer(Frame):
             hints = self.hints
             if len(hints) >= MOST_HINTS:
                 hints.clear()
-            hints[key] = (slot, target, size)
+            hints[key] = (slot, target, size, flags)
             return version, 0
         except BROKEN as error:
             if isinstance(error, DatastoreError):
@@ -180,8 +196,10 @@ class Writer(Frame):
                 coordinator.lock_file(coordinator.fd, LOCK_UN)
             finally:
                 coordinator.thread.release()
+            if self.to_wake:
+                self.ring()
 
-    def _put_locked(self, key: bytes, kind: int, value: bytes, expires: int, units: int) -> int:
+    def _put_locked(self, key: bytes, kind: int, value: bytes, expires: int, units: int, flags: int) -> int:
         """Any set, with room made and derived words planned as it takes. The version."""
         region = self.region
         hashed = crc32(key, region.header.seed)
@@ -189,7 +207,7 @@ class Writer(Frame):
         slot = word = old = old_size = entry = block = 0
         while True:
             words, data = region.words, region.data
-            slot, word, old, old_size, entry = index.find(words, data, key, hashed)
+            slot, word, old, old_size, entry, _ = index.find(words, data, key, hashed)
             plan = Plan(words)
             block = words[HEADS + size_class(units)[0]]
             undo: List[int] = []
@@ -229,8 +247,9 @@ class Writer(Frame):
         if had_expiry != (expires != 0):
             plan[EXPIRING] = words[EXPIRING] + (1 if expires else -1)
         version = int(region.longs[VERSION_LONG] + 1)
-        header = RECORD.pack(slot, len(key), kind, 0, len(value), version, self.now, expires)
-        self.publish_locked(slot, word, block, header + key + value, version, undo, flat(plan), aside)
+        header = RECORD.pack(slot, len(key), kind, flags, len(value), version, self.now, expires)
+        record = header + key + value
+        self.publish_locked(slot, word, block, record, version, undo, flat(plan), aside, event=EVENT_SET, key=key)
         return version
 
     # --- delete --------------------------------------------------------------------------------------
@@ -242,12 +261,12 @@ class Writer(Frame):
         self.begin()
         try:
             words, data = self.region.words, self.region.data
-            slot, _, old, size, _ = index.find(words, data, key, hashed)
+            slot, _, old, size, _, _ = index.find(words, data, key, hashed)
             found = self.version_at(old)
             if not old or (expect not in (ANY, found)):
                 return None, found
             record = data[old * UNIT : old * UNIT + size]
-            version = self.delete_slot_locked(slot)
+            version = self.delete_slot_locked(slot, EVENT_DELETE if found else EVENT_EXPIRE)
             return (record, version) if found else (None, 0)
         except BROKEN as error:
             if isinstance(error, DatastoreError):
@@ -259,6 +278,30 @@ class Writer(Frame):
                 coordinator.lock_file(coordinator.fd, LOCK_UN)
             finally:
                 coordinator.thread.release()
+            if self.to_wake:
+                self.ring()
+
+    def expire(self, slot: int, word: int) -> bool:
+        """Delete the record that a slot published under `word`, if it is still that one and has expired."""
+        self.begin()
+        try:
+            words = self.region.words
+            if words[slot] != word:
+                return False
+            block = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
+            if not block or self.version_at(block):
+                return False
+            self.delete_slot_locked(slot, EVENT_EXPIRE)
+            return True
+        finally:
+            self.end()
+
+    def make_log_locked(self) -> None:
+        """Allocate the event log."""
+        capacity = log.ring_units(self.region)
+        self.space.for_plan_locked(
+            log.block_units(capacity), lambda plan: log.plan_block(plan, self.region, capacity), past_limit=True
+        )
 
     # --- policies ------------------------------------------------------------------------------------
     def set_policy(self, max_size: Optional[int], evict: Optional[int]) -> None:
@@ -270,4 +313,4 @@ class Writer(Frame):
             if evict is not None:
                 self.region.words[EVICT] = evict
         finally:
-            self.coordinator.release()
+            self.end()

@@ -1,0 +1,154 @@
+"""A lock on a file of its own, which the kernel drops when its holder dies: for what is rare and takes long.
+
+Two processes that each lock a file of one name must lock the same inode: whoever has the lock looks whether the
+path still names what he locked, and tries again if not. So a file may be removed, but only by its holder
+(`remove`, for locks with many names). The pid in it is for people; nothing is decided by it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+
+from . import platform
+from .errors import LockTimeoutError, PlaceError
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+FIRST_PAUSE = 0.0005
+LONGEST_PAUSE = 0.05
+_held: weakref.WeakSet[LockFile] = weakref.WeakSet()
+
+
+class LockFile:
+    """The lock on the file `path`; at most `timeout` seconds are spent on getting it. Not for several threads.
+
+    With `remove` the file goes when the lock is given back.
+    """
+
+    __slots__ = ("__weakref__", "_file", "_unlock", "path", "remove", "timeout")
+
+    def __init__(self, path: str, timeout: float, *, remove: bool = False) -> None:
+        self.path = path
+        self.timeout = timeout
+        self.remove = remove
+        self._file: Any = None
+        self._unlock: Any = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object has the lock."""
+        return self._file is not None
+
+    def acquire(self, timeout: Optional[float] = None) -> None:
+        """Get the lock, or raise ``LockTimeoutError``. Never blocked in the kernel."""
+        limit = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        pause = FIRST_PAUSE
+        while not self.try_acquire():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self.timed_out(limit)
+            time.sleep(min(left, platform.uneven(pause)))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def try_acquire(self) -> bool:
+        """Whether the lock is this object's now. An object that has it already cannot take it again."""
+        if self._file is not None:
+            return False
+        try:
+            fd = os.open(self.path, platform.OPEN_FLAGS | os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise PlaceError(
+                f"the lock {self.path} cannot be opened: {error.strerror or error}; free space there, or choose "
+                "another directory",
+                path=self.path,
+            ) from error
+        file = os.fdopen(fd, "r+b", buffering=0)
+        try:
+            if not self._lock(file):
+                file.close()
+                return False
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+        _held.add(self)
+        try:
+            file.truncate(0)
+            file.write(b"%d\n" % os.getpid())
+        except OSError:
+            pass  # a full disk: the lock holds without the note
+        return True
+
+    def _lock(self, file: Any) -> bool:
+        function = platform.lock_function(file.fileno())
+        if function is None:
+            raise PlaceError(
+                f"the file system of {self.path} has no lock that ends with its holder; choose a directory on another",
+                path=self.path,
+            )
+        try:
+            function(file.fileno(), platform.LOCK_EX)
+        except OSError as error:
+            if error.errno in platform.LOCK_REFUSED:
+                return False
+            raise
+        self._unlock = function
+        mine = os.fstat(file.fileno())
+        try:
+            now = os.stat(self.path, follow_symlinks=False)
+        except OSError:
+            return False
+        return (mine.st_dev, mine.st_ino) == (now.st_dev, now.st_ino)
+
+    def release(self) -> None:
+        """Let the next one in. Twice does no harm."""
+        file = self._file
+        if file is None:
+            return
+        if self.remove:  # while it is locked: whoever opened it before sees that it has no name any more
+            try:  # noqa: SIM105 - contextlib costs a millisecond to import
+                os.unlink(self.path)
+            except OSError:
+                pass  # Windows: somebody has it open
+        try:
+            # Not left to `close`: a child that is between its fork and its exec has the description too.
+            self._unlock(file.fileno(), platform.LOCK_UN)
+        finally:
+            self.forget()
+
+    def forget(self) -> None:
+        """Close without unlocking: in a forked child the lock is the parent's."""
+        file, self._file = self._file, None
+        _held.discard(self)
+        if file is not None:
+            file.close()
+
+    def __enter__(self) -> LockFile:
+        self.acquire()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+    def timed_out(self, limit: float) -> LockTimeoutError:
+        """The error that says who holds the lock, where the system tells."""
+        holder = platform.lock_holder(self.path)
+        who = f"process {holder} holds it" if holder else "the system does not tell who holds it"
+        return LockTimeoutError(
+            f"the lock {self.path} was not obtained in {limit:g} s: {who}; try again, or with a longer `timeout`",
+            timeout=limit,
+            holder=holder,
+        )
+
+
+def _after_fork_in_child() -> None:
+    for lock in list(_held):
+        lock.forget()
+
+
+platform.at_fork_in_child(_after_fork_in_child)

@@ -1,0 +1,104 @@
+"""Waiting for the region to change: woken where the system can, polling where it cannot, never longer than a tick.
+
+Whoever waits first loads ``CHANGE``, then looks at what he waits for, then sleeps only if ``CHANGE`` is still
+the same: a write in between is not slept through. Before he sleeps he raises ``ALERT``, under the writer lock, so
+that writers ring; where the lock is not to be had at once he polls. A writer that dies after its publish rings nobody:
+every sleep ends with a tick, and whoever waits looks again at the state itself.
+"""
+
+from __future__ import annotations
+
+import time
+from zlib import crc32
+
+from .errors import DatastoreError
+from .frame import ALERT_SECONDS, key_bit
+from .layout import CHANGE
+from .platform import now_ns
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from .engine import Engine
+
+TICK = 0.1
+FIRST_PAUSE = 0.0005
+LONGEST_PAUSE = 0.016
+EVER = float("inf")
+
+
+class Doze:
+    """How one waiter of a handle sleeps."""
+
+    __slots__ = ("_asked", "_bits", "_engine", "_pause")
+
+    def __init__(self, engine: Engine, bits: int) -> None:
+        self._engine = engine
+        self._bits = bits
+        self._asked = -EVER  # when writers were last asked to ring
+        self._pause = FIRST_PAUSE
+
+    def change(self) -> int:
+        """The word to look at before looking at anything else."""
+        return self._engine.moment()[0]
+
+    def sleep(self, seen: int, seconds: float) -> None:
+        """Sleep until the region may have changed since `seen`, for at most `seconds`, and at most a tick."""
+        seconds = min(seconds, TICK)
+        bell = self._engine.writer.bell()
+        if bell is not None and self._ask():
+            bell.wait(seen, seconds, self._bits)
+            return
+        time.sleep(min(seconds, self._pause))
+        quiet = self._engine.region.words[CHANGE] == seen
+        self._pause = min(self._pause * 1.5, LONGEST_PAUSE) if quiet else FIRST_PAUSE
+
+    def _ask(self) -> bool:
+        """Have writers ring, if nobody writes just now. Whether they do."""
+        now = time.monotonic()
+        if now - self._asked < ALERT_SECONDS / 2:
+            return True
+        writer = self._engine.writer
+        try:
+            if not writer.try_begin():
+                return False
+        except DatastoreError:  # damaged, or removed: whoever looks next finds out
+            return False
+        try:
+            writer.alert_locked(watching=False)
+        finally:
+            writer.end()
+        self._asked = now
+        return True
+
+
+def deadline_of(timeout: Optional[float]) -> float:
+    """The moment of ``time.monotonic`` when so many seconds have passed."""
+    return EVER if timeout is None else time.monotonic() + timeout
+
+
+def version_of(engine: Engine, key: bytes) -> int:
+    """The version of `key` now, 0 if it is absent."""
+    record = engine.get(key)
+    return 0 if record is None else record.version
+
+
+def wait(engine: Engine, key: bytes, since: Optional[int], timeout: Optional[float]) -> Optional[int]:
+    """The version of `key` once it differs from `since` (None: from what it is now); None after `timeout` seconds."""
+    deadline = deadline_of(timeout)
+    doze = Doze(engine, key_bit(crc32(key)))
+    while True:
+        seen = doze.change()
+        record = engine.get(key)
+        version = 0 if record is None else record.version
+        if since is None:
+            since = version
+        if version != since:
+            return version
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return None
+        if record is not None and record.expires_ns:
+            left = min(left, max(record.expires_ns - now_ns(), 0) / 1e9 + 0.0001)
+        doze.sleep(seen, left)
