@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 import click
 
 import ipcdatastore
 
 from . import output, text
+from .listing import matches
 from .options import (
     directory_option,
     examples,
@@ -24,6 +25,7 @@ from .root import NOT_FOUND, complain
 
 if TYPE_CHECKING:
     from ipcdatastore.codec import Key
+    from ipcdatastore.watching import Event, Watch
 
 STYLES = {"set": "green", "delete": "red", "expire": "yellow", "evict": "magenta"}
 
@@ -66,7 +68,8 @@ def wait_verb(
     nothing changed in time.
     """
     wanted = parse_key(key, key_type)
-    with open_store(name, directory, "r") as store:
+    # Not read only: through such a handle nobody can be asked for a wake-up, and waiting is looking again and again.
+    with open_store(name, directory, "w") as store:
         version = store.wait(wanted, since, timeout)
         if version is None:
             complain(f"{key!r} did not change within {timeout:g} s")
@@ -123,30 +126,34 @@ def watch_verb(
     in time.
     """
     seen = 0
-    with open_store(name, directory, "r") as store, store.watch(prefix, timeout) as events:
-        for event in events:
+    with open_store(name, directory, "w") as store, store.watch() as events:
+        while seen != count:
+            event = next_event(events, prefix, timeout)
+            if event is None:
+                break
             write_event(store, event, values, as_json)
             seen += 1
-            if seen == count:
-                break
     if count is not None and seen < count:
         complain(f"{seen} of {count} events within {timeout:g} s")
         ctx.exit(NOT_FOUND)
 
 
-def write_event(store: ipcdatastore.Datastore, event: ipcdatastore.Event, values: bool, as_json: bool) -> None:
+def next_event(events: Watch, prefix: Optional[str], timeout: Optional[float]) -> Optional[Event]:
+    """The next event that is asked for; None if none came in time. `list` means the same keys by a prefix."""
+    until = None if timeout is None else time.monotonic() + timeout
+    while True:
+        event = events.next(None if until is None else max(0.0, until - time.monotonic()))
+        if event is None or event.key is None or matches(event.key, prefix):
+            return event
+
+
+def write_event(store: ipcdatastore.Datastore, event: Event, values: bool, as_json: bool) -> None:
     """One line, at once."""
-    key, value = event.key, None
-    has_value = values and event.kind == "set"
-    line = ""
-    if has_value:
-        value, line = look(store, key)
+    key = event.key
+    value, line = look(store, key) if values and event.kind == "set" else ({}, "")
     if as_json:
-        facts: Dict[str, Any] = {"kind": event.kind, "key": None if key is None else text.to_json(key)}
-        facts["version"] = event.version
-        if has_value:
-            facts["value"] = value
-        output.write_json(facts)
+        facts = {"kind": event.kind, "key": None if key is None else text.to_json(key), "version": event.version}
+        output.write_json({**facts, **value})
     elif output.on_terminal():
         show_event(event, line)
     else:
@@ -155,16 +162,16 @@ def write_event(store: ipcdatastore.Datastore, event: ipcdatastore.Event, values
     output.flush()
 
 
-def look(store: ipcdatastore.Datastore, key: Key) -> Any:
-    """The value for JSON, and on a line. One that cannot be read, or is gone, ends nothing."""
+def look(store: ipcdatastore.Datastore, key: Key) -> Tuple[Dict[str, Any], str]:
+    """The value for JSON, and on a line. One that is gone is neither, and one that cannot be read ends nothing."""
     try:
-        value = store.get(key)
+        entry = store.get_entry(key)
     except ipcdatastore.DecodeError as error:
-        return {"$repr": str(error)}, text.printable(str(error))
-    return text.to_json(value), text.value_line(value)
+        return {"error": str(error)}, text.printable(str(error))
+    return ({}, "") if entry is None else ({"value": text.to_json(entry.value)}, text.value_line(entry.value))
 
 
-def show_event(event: ipcdatastore.Event, line: str) -> None:
+def show_event(event: Event, line: str) -> None:
     """An event on a terminal."""
     from rich.text import Text
 

@@ -40,7 +40,8 @@ def list_verb(
 
     With PREFIX, those str keys that begin with it, and those tuples whose first item does: the keys of a
     namespace are such tuples. In a pipe, a line is: key, type of the value, bytes, version, time of writing,
-    time of expiry (seconds since the epoch; empty if never), and with --values the value.
+    time of expiry (seconds since the epoch; empty if never), "persistent" if it is marked to be kept on disk, and with
+    --values the value.
     """
     with open_store(name, directory, "r", timeout) as store:
         lines = read_lines(store, prefix)
@@ -91,10 +92,10 @@ def row_of(line: Line, values: bool) -> List[str]:
     """One key in a pipe."""
     entry = line.entry
     if entry is None:
-        return [text.key_line(line.key), "?", "", "", "", "", *([text.printable(line.error)] * values)]
+        return [text.key_line(line.key), "?", "", "", "", "", "", *([text.printable(line.error)] * values)]
     expires = "" if entry.expires_at is None else f"{entry.expires_at:.3f}"
     row = [text.key_line(entry.key), type(entry.value).__name__, str(entry.size), str(entry.version)]
-    row += [f"{entry.written_at:.3f}", expires]
+    row += [f"{entry.written_at:.3f}", expires, "persistent" if entry.persistent else ""]
     return row + [text.value_line(entry.value)] * values
 
 
@@ -103,17 +104,18 @@ def show_list(lines: List[Line], values: bool, name: str) -> None:
     from rich.text import Text
 
     columns = [("key", "left"), ("type", "left"), ("bytes", "right"), ("version", "right"), ("written", "left")]
-    columns += [("expires", "left")]
+    columns += [("expires", "left"), ("on disk", "left")]
     columns += [("value", "left")] * values
     rows: List[List[Any]] = []
     for line in lines:
         key, entry = Text(text.key_line(line.key), "cyan"), line.entry
         if entry is None:
-            rows.append([key, Text("unreadable", "red"), "", "", "", "", *([Text(line.error, "red")] * values)])
+            rows.append([key, Text("unreadable", "red"), "", "", "", "", "", *([Text(line.error, "red")] * values)])
             continue
         expires = "" if entry.expires_at is None else f"in {span(entry.expires_at - time.time())}"
         row = [key, type(entry.value).__name__, f"{entry.size:,}", f"{entry.version:,}"]
         row += [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.written_at)), expires]
+        row += ["✔" if entry.persistent else ""]
         rows.append(row + [text.shorten(text.value_line(entry.value))] * values)
     if rows:
         output.write_table(columns, rows)

@@ -28,12 +28,18 @@ SECTIONS = {
         "set": "write",
         "delete": "write",
         "list": "listing",
+        "wait": "follow",
+        "watch": "follow",
     },
     "A store": {
         "stats": "inspect",
+        "top": "live",
         "check": "inspect",
         "repair": "mend",
+        "backup": "images",
+        "restore": "images",
         "clear": "mend",
+        "serve": "serve",
     },
     "This machine": {
         "doctor": "doctor",

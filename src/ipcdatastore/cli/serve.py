@@ -43,7 +43,9 @@ SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
 @click.option(
     "--persist/--no-persist", default=True, show_default=True, help="Keep every key on disk, or only those marked so."
 )
-@click.option("--max-size", type=parse_size, metavar="SIZE", help="What the store may grow to: bytes, or with K, M or G.")
+@click.option(
+    "--max-size", type=parse_size, metavar="SIZE", help="What the store may grow to: bytes, or with K, M or G."
+)
 @click.option("--evict", type=click.Choice(["none", "lru"]), help="What happens then: refuse, or drop the least used.")
 @click.option("--wait", is_flag=True, help="If somebody else serves it, wait for his end.")
 @common

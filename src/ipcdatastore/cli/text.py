@@ -79,6 +79,7 @@ def entry_facts(entry: Entry) -> Dict[str, Any]:
         "size": entry.size,
         "written_at": entry.written_at,
         "expires_at": entry.expires_at,
+        "persistent": entry.persistent,
     }
 
 

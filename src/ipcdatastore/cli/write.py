@@ -34,6 +34,7 @@ from .root import NOT_FOUND, complain
     help="What VALUE is. bytes is base64; raw is bytes as they come; none takes no VALUE.",
 )
 @click.option("--expire", type=float, metavar="SECONDS", help="Gone after so long.")
+@click.option("--persist/--no-persist", default=None, help="Mark KEY to be kept on disk, or take the mark away.")
 @click.option("--add", is_flag=True, help="Only if KEY is not there.")
 @click.option(
     "--version", type=click.IntRange(0), metavar="N", help="Only if KEY is still at version N (0: not there)."
@@ -48,6 +49,7 @@ def set_verb(
     key_type: str,
     value_type: str,
     expire: Optional[float],
+    persist: Optional[bool],
     add: bool,
     version: Optional[int],
     directory: Optional[str],
@@ -66,9 +68,9 @@ def set_verb(
     condition = 0 if add else version
     with open_store(name, directory, "c", timeout) as store:
         if condition is None:
-            stored: Optional[int] = store.set(wanted, parsed, expire=expire)
+            stored: Optional[int] = store.set(wanted, parsed, expire=expire, persist=persist)
         else:
-            stored = store.compare_and_set(wanted, parsed, condition, expire=expire)
+            stored = store.compare_and_set(wanted, parsed, condition, expire=expire, persist=persist)
     if stored is None:
         complain(
             f"{key!r} was left as it is: it is {'there already' if not condition else f'not at version {condition}'}"

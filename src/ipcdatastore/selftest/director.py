@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from . import basics, crowd, damage, limits
+from . import basics, crowd, damage, limits, notice
 from .bench import Bench, SelfTestError, scratch
 
 # What each step proves, as a person would say it. Those of `crowd` start processes: not with `quick`.
@@ -18,6 +18,9 @@ STEPS: Dict[str, Callable[[Bench], str]] = {
     "namespaces are apart": basics.namespaces,
     "a cached value never lies": basics.cache,
     "threads lose no update": basics.threads,
+    "a waiter is woken": notice.waiting,
+    "a watch misses nothing": notice.watching,
+    "a named lock has one holder": notice.lock,
     "a region grows in use": limits.growth,
     "a full one refuses, or evicts": limits.full,
     "processes see each other": crowd.two_processes,
