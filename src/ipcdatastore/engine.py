@@ -34,9 +34,11 @@ from .layout import (
     EVICT_POLICIES,
     EXPIRING,
     FREE_UNITS,
+    IMAGE_NUMBER,
     LENGTH,
     MAX_SIZE_LONG,
     PAGE,
+    PERSIST,
     STATE,
     STATE_DAMAGED,
     STATE_LIVE,
@@ -64,7 +66,7 @@ _handles: weakref.WeakSet[Engine] = weakref.WeakSet()
 class Options:
     """What a handle was opened with. None = as the region says."""
 
-    __slots__ = ("evict", "max_size", "mode", "serializer", "timeout")
+    __slots__ = ("evict", "max_size", "mode", "persist", "serializer", "snapshot_directory", "timeout")
 
     def __init__(
         self,
@@ -73,12 +75,16 @@ class Options:
         evict: Optional[str] = None,
         serializer: Optional[str] = None,
         timeout: float = 10.0,
+        persist: Optional[bool] = None,
+        snapshot_directory: Optional[str] = None,
     ) -> None:
         self.mode = mode
         self.max_size = max_size
         self.evict = evict
         self.serializer = serializer
         self.timeout = timeout
+        self.persist = persist
+        self.snapshot_directory = snapshot_directory  # absolute
 
 
 class _Closed:
@@ -212,11 +218,47 @@ class Engine:
         """An explicit policy changes the region's."""
         if not self.region.writable:
             return
+        self._apply_persistence()
         max_size, evict = self.options.max_size, self.options.evict
         number = None if evict is None else EVICT_POLICIES[evict]
         words, longs = self.region.words, self.region.longs
         if max_size not in (None, longs[MAX_SIZE_LONG]) or number not in (None, words[EVICT]):
             self.writer.set_policy(max_size, number)
+
+    # --- images --------------------------------------------------------------------------------------
+    def ready(self) -> None:
+        """Raise if the handle was closed; in a forked child, open the region again."""
+        if self._stale:
+            self._renew()
+
+    def image_directory(self) -> str:
+        """Where the images of this region are."""
+        from . import archive
+
+        stored = archive.stored_directory(self.region.words, self.region.data)
+        return stored or archive.default_directory(self.name, self.directory)
+
+    def _apply_persistence(self) -> None:
+        """What the opener said of images, if it is not what the region says."""
+        options, words = self.options, self.region.words
+        number = None if options.persist is None else int(options.persist)
+        directory = options.snapshot_directory
+        if directory is not None and directory == self.image_directory():
+            directory = None
+        if number in (None, words[PERSIST]) and directory is None:
+            return
+        from . import archive
+
+        self.writer.begin()
+        try:
+            region = self.region
+            if number is not None:
+                region.words[PERSIST] = number
+            if directory is not None:
+                region.words[IMAGE_NUMBER] = 0  # no image there is this region's
+                archive.store_directory_locked(region.words, region.data, directory)
+        finally:
+            self.coordinator.release()
 
     # --- one key -------------------------------------------------------------------------------------
     def get(self, key: bytes) -> Optional[Record]:

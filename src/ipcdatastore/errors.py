@@ -13,13 +13,17 @@
     +-- ClosedError             (ValueError)       a handle used after ``close``
     +-- RegionNotFoundError     (FileNotFoundError)
     +-- PlaceError              (OSError)          a directory that cannot hold a region
+    |   +-- SnapshotError                          a directory of images that cannot be used
     +-- UntrustedRegionError    (PermissionError)  a region that somebody else owns or can write
     +-- FormatError             (ValueError)       a region of another format, byte order or serializer
     +-- RegionDamagedError      (RuntimeError)     a region whose bytes contradict each other
+    +-- SnapshotDamagedError    (RuntimeError)     an image that is not what was once written
     +-- StoreFullError          (MemoryError)      no room, and nothing was changed
     +-- LockTimeoutError        (TimeoutError)     the writer lock was not obtained in time
     +-- LockLostError           (RuntimeError)     somebody else wrote while this handle held the lock
     +-- ConflictError           (RuntimeError)     a transaction met a change made meanwhile
+
+    RestoreWarning              (UserWarning)      a region was restored, but not from its newest image
 
 Each derives from the builtin that a caller would already catch, carries what it speaks of as
 attributes, and survives pickling. All of them can be imported from :mod:`ipcdatastore`.
@@ -48,6 +52,9 @@ __all__ = [
     "ReadOnlyError",
     "RegionDamagedError",
     "RegionNotFoundError",
+    "RestoreWarning",
+    "SnapshotDamagedError",
+    "SnapshotError",
     "StoreFullError",
     "TooLargeError",
     "UntrustedRegionError",
@@ -139,6 +146,10 @@ class PlaceError(DatastoreError, OSError):
     path: str
 
 
+class SnapshotError(PlaceError):
+    """Images cannot be kept in the directory ``path``: it is full, read-only, or holds those of another store."""
+
+
 class UntrustedRegionError(DatastoreError, PermissionError):
     """``path`` is owned by, or can be written by, somebody else: nothing of it was read."""
 
@@ -153,6 +164,13 @@ class FormatError(DatastoreError, ValueError):
 
 class RegionDamagedError(DatastoreError, RuntimeError):
     """The bytes of region ``path`` contradict each other; ``problems`` lists what was found."""
+
+    path: str
+    problems: Tuple[str, ...]
+
+
+class SnapshotDamagedError(DatastoreError, RuntimeError):
+    """The image ``path`` is not what was once written; ``problems`` lists what was found."""
 
     path: str
     problems: Tuple[str, ...]
@@ -181,3 +199,7 @@ class ConflictError(DatastoreError, RuntimeError):
     """A transaction read ``key``, which another writer changed before the commit. Nothing was written."""
 
     key: Any
+
+
+class RestoreWarning(UserWarning):
+    """A region was restored from an older image, since the newest one is damaged."""

@@ -268,6 +268,21 @@ def _home() -> str:
     return pwd.getpwuid(os.geteuid()).pw_dir
 
 
+def data_directory() -> str:
+    """The base of the directories of images, on a disk: a function of the user and the machine, as far as it can be.
+
+    On Linux neither ``XDG_DATA_HOME`` nor ``HOME`` is asked, for the reason given above.
+    """
+    if sys.platform.startswith("linux"):
+        try:
+            return os.path.join(_home(), ".local", "share", "ipcdatastore")
+        except (ImportError, KeyError):  # a container's user without an entry
+            return f"/var/tmp/ipcdatastore-{os.geteuid()}"
+    import platformdirs
+
+    return platformdirs.user_data_dir("ipcdatastore", appauthor=False)
+
+
 def _is_shared_directory(path: str) -> bool:
     try:
         status = os.stat(path)

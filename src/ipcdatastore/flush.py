@@ -1,0 +1,159 @@
+"""Images onto the disk: the next one of a store's own, and backups.
+
+What :func:`flush` has returned is on the disk: the image's bytes are synced before it gets its name, and the
+name is synced before anything older goes. Only one process flushes a region at a time, from the choice of
+the number to the removal of what is old.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import archive, image
+from .errors import DatastoreError, SnapshotError
+from .image import Facts, ImageWriter
+from .layout import (
+    CLEARED_LONG,
+    EVICT,
+    FLAGGED,
+    FLUSHED_AT,
+    FLUSHED_LONG,
+    IMAGE_NUMBER,
+    MAX_SIZE_LONG,
+    PERSIST,
+    PERSIST_POLICIES,
+    VERSION_LONG,
+)
+from .lockfile import LockFile
+from .snapshot import Snapshot
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import List, Optional, Tuple
+
+    from .engine import Engine
+
+LOCK_SUFFIX = ".flush.lock"
+
+
+def flush(engine: Engine) -> Optional[str]:
+    """Write an image of everything persistent. Its path; None if nothing is persistent, or ever was.
+
+    If the newest image shows the region as it is, nothing is written.
+    """
+    engine.ready()
+    if not engine.region.writable:
+        raise engine.writer.read_only()
+    directory = engine.image_directory()
+    with LockFile(engine.path + LOCK_SUFFIX, engine.options.timeout):
+        words = engine.region.words
+        found = archive.numbered(directory)
+        if words[PERSIST] != PERSIST_POLICIES["all"] and not words[FLAGGED] and not found:
+            return None
+        _check_ours(engine, directory, found)
+        try:
+            if found and _is_current(engine, found[0]):
+                archive.prune(directory, int(engine.region.longs[CLEARED_LONG]))
+                return found[0][1]
+            archive.prepare(directory)
+            number = max([number for number, _ in found] + [int(words[IMAGE_NUMBER])]) + 1
+            path = archive.path_of(directory, number)
+            flagged = words[PERSIST] != PERSIST_POLICIES["all"]
+            facts = _write(engine, path, number, flagged=flagged)
+            _note(engine, facts)
+            archive.prune(directory, facts.cleared)
+        except OSError as error:
+            if isinstance(error, DatastoreError):
+                raise
+            raise archive.failed(directory, error) from error
+    return path
+
+
+def backup(engine: Engine, path: str) -> int:
+    """Write every record into one image at `path`, in place of what is there. How many."""
+    engine.ready()
+    path = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    try:
+        return _write(engine, path, 0, flagged=False).records
+    except OSError as error:
+        if isinstance(error, DatastoreError):
+            raise
+        raise SnapshotError(
+            f"the backup {path} cannot be written: {error.strerror or error}; nothing was changed there", path=path
+        ) from error
+
+
+def _write(engine: Engine, path: str, number: int, *, flagged: bool) -> Facts:
+    """An image at `path`: whole and on the disk, or not there at all."""
+    files = image.files
+    temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    try:
+        fd = files.create(temporary)
+        try:
+            facts = Snapshot(engine.writer, ImageWriter(fd), flagged=flagged).take(engine.name, number)
+            files.sync(fd)
+        finally:
+            files.close(fd)
+        files.rename(temporary, path)
+    except BaseException:
+        _discard(temporary)
+        raise
+    files.sync_directory(os.path.dirname(path))
+    return facts
+
+
+def _discard(path: str) -> None:
+    try:
+        image.files.unlink(path)
+    except OSError:
+        return
+
+
+def _check_ours(engine: Engine, directory: str, found: List[Tuple[int, str]]) -> None:
+    """Refuse to write beside images that this region was neither made from nor has written.
+
+    They hold data that the region lacks, and would be the older ones that go. It happens where the region was made
+    by somebody who did not know of the directory.
+    """
+    if not found or found[0][0] <= engine.region.words[IMAGE_NUMBER]:
+        return
+    newest = archive.footer(found[0][1])
+    if newest is not None and newest.region_id == engine.region.header.region_id:
+        return  # whoever wrote it died before the region was told
+    raise SnapshotError(
+        f"the images in {directory} are not of this store: it was made without them, or they are another store's; "
+        f"`restore` the newest, {found[0][1]}, or move them away, or choose another `snapshot_directory=`",
+        path=directory,
+    )
+
+
+def _is_current(engine: Engine, newest: Tuple[int, str]) -> bool:
+    """Whether the newest image shows what the region holds now, and how it is set."""
+    writer = engine.writer
+    writer.begin()
+    try:
+        words, longs = engine.region.words, engine.region.longs
+        wanted = (longs[VERSION_LONG], words[PERSIST], words[EVICT], longs[MAX_SIZE_LONG])
+        flushed = (longs[FLUSHED_LONG], words[IMAGE_NUMBER])
+    finally:
+        writer.coordinator.release()
+    if flushed != (wanted[0], newest[0]):
+        return False
+    found = archive.footer(newest[1])
+    if found is None or found.region_id != engine.region.header.region_id:
+        return False
+    facts = found.facts
+    return (facts.version, facts.persist, facts.evict, facts.max_size) == wanted
+
+
+def _note(engine: Engine, facts: Facts) -> None:
+    """Have the region say which image is the last."""
+    writer = engine.writer
+    writer.begin()
+    try:
+        words = engine.region.words
+        engine.region.longs[FLUSHED_LONG] = facts.version
+        words[FLUSHED_AT] = facts.wall_ns // 10**9 & 0xFFFFFFFF
+        words[IMAGE_NUMBER] = facts.number
+    finally:
+        writer.coordinator.release()

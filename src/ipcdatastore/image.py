@@ -1,0 +1,474 @@
+"""An image: what a store held at one instant, in a file that outlives the machine's memory.
+
+``docs/format.md``, section "Images", is normative; a test parses its tables against this module. An image
+begins with a header, may hold a raw copy of the region's beginning, then *entries* (records that are not
+right in the raw copy, or all of them where there is none), and ends with a footer. The last entry of a slot
+wins over earlier ones and over the raw copy. Each record keeps the seal that it had in the region, so every
+one is checked by itself, and the file as a whole by the footer's CRC.
+
+Nothing here unpickles anything. All calls that change the file system go through :data:`files`, so that
+a test can record them, or have them fail.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from zlib import crc32
+
+from . import layout, platform
+from .errors import FormatError, PlaceError, SnapshotDamagedError, UntrustedRegionError
+from .layout import RECORD, RECORD_LENGTHS, RECORD_SIZE, SEQ_ONE, SLOT_WORDS, UNIT, WORD_CELL, WORD_PENDING
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+# --- the format: frozen for image version 1 --------------------------------------------------------------
+IMAGE_MAGIC = b"\x89IPCDI\r\n"
+IMAGE_END = b"\r\nIPCDE\x1a"
+IMAGE_WRITE_VERSION = 1
+IMAGE_READ_VERSION = 1  # an image with a newer one is refused
+IMAGE_START = 4096  # bytes before the raw copy, so that it is aligned like the region
+#                           magic, write, read, order, serializer, clock, zero, region id, raw bytes, name length, name
+IMAGE_HEADER = struct.Struct("=8sIIIIII16sQI100s")
+IMAGE_CRC = struct.Struct("=I")
+IMAGE_ENTRY = struct.Struct("=II")  # word, seal; then the record
+IMAGE_CHUNK = struct.Struct("=II")  # first slot (word index), slots
+#                           version, cleared, wall ns, clock ns, max size, entry bytes, entries, chunks, records, number,
+#                           persist, evict, whole crc, own crc, magic
+IMAGE_FOOTER = struct.Struct("=QQQQQQIIIIIIII8s")
+VOID = 255  # the type in an entry that says "this slot holds nothing"
+
+_SERIALIZER_NAMES = {number: name for name, number in layout.SERIALIZERS.items()}
+_FLUSH = 1 << 20
+_PLAUSIBLE_TYPE = 32  # salvage takes no record of a larger type for one
+
+if IMAGE_HEADER.size + IMAGE_CRC.size > IMAGE_START or IMAGE_FOOTER.size != 88:
+    raise ImportError("ipcdatastore.image: the structs do not have the frozen sizes")
+
+
+# --- the file system --------------------------------------------------------------------------------------
+class Files:
+    """Every call by which an image gets onto the disk, or goes from it."""
+
+    def create(self, path: str) -> int:
+        """A descriptor of a new file that only this user can read."""
+        return os.open(path, platform.OPEN_FLAGS | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def write(self, fd: int, data: Any) -> None:
+        """Append all of `data`."""
+        done = os.write(fd, data)
+        if done != len(data):
+            view = memoryview(data)
+            while done < len(view):
+                done += os.write(fd, view[done:])
+
+    def sync(self, fd: int) -> None:
+        """Return when the file's contents are on the disk."""
+        os.fsync(fd)
+
+    def close(self, fd: int) -> None:
+        """Let go of a descriptor."""
+        os.close(fd)
+
+    def rename(self, source: str, target: str) -> None:
+        """Give a file its name."""
+        os.replace(source, target)
+
+    def sync_directory(self, path: str) -> None:
+        """Return when the names in a directory are on the disk; where a directory cannot be opened, at once."""
+        if platform.IS_WINDOWS:
+            return
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def unlink(self, path: str) -> None:
+        """Take a name away."""
+        os.unlink(path)
+
+
+files = Files()
+
+
+# --- writing ----------------------------------------------------------------------------------------------
+class Facts:
+    """What the footer says of the instant that the image shows."""
+
+    __slots__ = ("cleared", "clock_ns", "evict", "max_size", "number", "persist", "records", "version", "wall_ns")
+
+    def __init__(
+        self,
+        version: int,
+        cleared: int,
+        wall_ns: int,
+        clock_ns: int,
+        max_size: int,
+        records: int,
+        number: int,
+        persist: int,
+        evict: int,
+    ) -> None:
+        self.version = version
+        self.cleared = cleared
+        self.wall_ns = wall_ns
+        self.clock_ns = clock_ns
+        self.max_size = max_size
+        self.records = records
+        self.number = number
+        self.persist = persist
+        self.evict = evict
+
+
+class ImageWriter:
+    """Appends an image to an open file, keeping the CRC of all that went in."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._crc = 0
+        self._waiting: List[bytes] = []
+        self._waiting_bytes = 0
+        self._entry_bytes = 0
+        self._entries = 0
+        self.holds_back = False  # entries wait for :meth:`end`, however many
+
+    def begin(self, serializer: str, region_id: bytes, name: str, raw: int) -> None:
+        """The header. `raw`: bytes of the raw copy that follows, 0 for none."""
+        encoded = name.encode("utf-8", "surrogatepass")
+        header = IMAGE_HEADER.pack(
+            IMAGE_MAGIC,
+            IMAGE_WRITE_VERSION,
+            IMAGE_READ_VERSION,
+            layout.BYTE_ORDER_MARK,
+            layout.SERIALIZERS[serializer],
+            platform.CLOCK,
+            0,
+            region_id,
+            raw,
+            len(encoded),
+            encoded,
+        )
+        self.raw((header + IMAGE_CRC.pack(crc32(header))).ljust(IMAGE_START, b"\0"))
+
+    def raw(self, data: bytes) -> None:
+        """Bytes as they are."""
+        self._crc = crc32(data, self._crc)
+        files.write(self._fd, data)
+
+    def entry(self, word: int, record: bytes) -> None:
+        """A record that a slot published under `word`; see :func:`void` for none."""
+        self._waiting += (IMAGE_ENTRY.pack(word, crc32(record, word)), record)
+        self._waiting_bytes += IMAGE_ENTRY.size + len(record)
+        self._entries += 1
+        if self._waiting_bytes >= _FLUSH and not self.holds_back:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        data = b"".join(self._waiting)
+        self._entry_bytes += len(data)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        if data:
+            self.raw(data)
+
+    def end(self, facts: Facts, chunks: Sequence[Tuple[int, int]]) -> None:
+        """The footer. `chunks`: (first slot, slots) of the chunks that the raw copy holds."""
+        self.flush()
+        if chunks:
+            self.raw(b"".join(IMAGE_CHUNK.pack(*chunk) for chunk in chunks))
+        fields = (
+            facts.version,
+            facts.cleared,
+            facts.wall_ns,
+            facts.clock_ns,
+            facts.max_size,
+            self._entry_bytes,
+            self._entries,
+            len(chunks),
+            facts.records,
+            facts.number,
+            facts.persist,
+            facts.evict,
+            self._crc,
+        )
+        unsealed = IMAGE_FOOTER.pack(*fields, 0, IMAGE_END)
+        files.write(self._fd, IMAGE_FOOTER.pack(*fields, crc32(unsealed), IMAGE_END))
+
+
+def void(slot: int) -> bytes:
+    """The record of an entry that says that `slot` holds nothing."""
+    return RECORD.pack(slot, 0, VOID, 0, 0, 0, 0, 0)
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+class Image:
+    """An image file, mapped; nothing of it is believed before :meth:`validate`. A context manager."""
+
+    serializer: str
+    name: str
+    region_id: bytes
+    facts: Facts
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.data: Any = b""
+        self.size = 0
+        self._raw = 0
+        self._chunks: List[Tuple[int, int]] = []
+        self._entries = (0, 0)  # where they begin and end
+        fd = open_image(path)
+        try:
+            self.size = os.fstat(fd).st_size
+            if self.size:
+                import mmap
+
+                self.data = mmap.mmap(fd, self.size, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise PlaceError(f"the image {path} cannot be read: {error}", path=path) from error
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.size:
+            self.data.close()
+
+    def __enter__(self) -> Image:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # --- whole, or not -------------------------------------------------------------------------------
+    def validate(self, *, whole: bool = True) -> None:
+        """Magic, versions, byte order, header, footer, bounds, then the CRC of all: each before what follows is used.
+
+        Without `whole`, the last is left out. ``FormatError`` for what is no image of this release and machine,
+        ``SnapshotDamagedError`` for one that was damaged.
+        """
+        self._read_header()
+        self._read_footer(whole=whole)
+
+    def _read_header(self) -> None:
+        path = self.path
+        if self.size < IMAGE_START:
+            raise self.damaged(f"it has only {self.size} bytes")
+        fields = IMAGE_HEADER.unpack_from(self.data)
+        magic, write, read, order, serializer, clock, _, region_id, raw, name_length, name = fields
+        if magic != IMAGE_MAGIC:
+            raise FormatError(f"{path} is no image: it begins with {magic!r}", path=path)
+        if order != layout.BYTE_ORDER_MARK:
+            raise FormatError(f"the image {path} was made on a machine of the other byte order", path=path)
+        if read > IMAGE_READ_VERSION:
+            raise FormatError(
+                f"the image {path} has format {write} (readable from {read} on), and this release reads "
+                f"{IMAGE_READ_VERSION}: upgrade ipcdatastore here",
+                path=path,
+            )
+        (crc,) = IMAGE_CRC.unpack_from(self.data, IMAGE_HEADER.size)
+        if crc != crc32(self.data[: IMAGE_HEADER.size]):
+            raise self.damaged("its header does not fit its checksum")
+        if serializer not in _SERIALIZER_NAMES or clock not in (
+            platform.CLOCK_BOOTTIME,
+            platform.CLOCK_MONOTONIC,
+            platform.CLOCK_WALL,
+        ):
+            raise FormatError(
+                f"the image {path} uses serializer {serializer} and clock {clock}, unknown to this release: "
+                "upgrade ipcdatastore here",
+                path=path,
+            )
+        self.serializer = _SERIALIZER_NAMES[serializer]
+        self.region_id = region_id
+        self.name = name[:name_length].decode("utf-8", "replace")
+        self._raw = raw
+
+    def _read_footer(self, *, whole: bool) -> None:
+        at = self.size - IMAGE_FOOTER.size
+        if at < IMAGE_START:
+            raise self.damaged("it has no footer: its end is missing")
+        footer = self.data[at:]
+        *fields, crc, magic = IMAGE_FOOTER.unpack(footer)
+        unsealed = IMAGE_FOOTER.pack(*fields, 0, magic)
+        if magic != IMAGE_END or crc != crc32(unsealed):
+            raise self.damaged("it has no footer: its end is missing or damaged")
+        (version, cleared, wall, clock, max_size, size, entries, chunks, records, number, persist, evict, all_crc) = (
+            fields
+        )
+        entries_at = IMAGE_START + self._raw
+        if self._raw % UNIT or entries_at + size + chunks * IMAGE_CHUNK.size != at or entries * IMAGE_ENTRY.size > size:
+            raise self.damaged("its parts do not add up to its length")
+        if whole and crc32(memoryview(self.data)[:at]) != all_crc:
+            raise self.damaged("it does not fit its checksum")
+        if persist not in layout.PERSIST_POLICIES.values() or evict not in layout.EVICT_POLICIES.values():
+            raise FormatError(
+                f"the image {self.path} has policies unknown to this release: upgrade ipcdatastore here", path=self.path
+            )
+        self.facts = Facts(version, cleared, wall, clock, max_size, records, number, persist, evict)
+        self._entries = (entries_at, entries_at + size)
+        self._chunks = list(IMAGE_CHUNK.iter_unpack(self.data[entries_at + size : at]))  # type: ignore[arg-type]
+        for first, count in self._chunks:
+            if 4 * (first + SLOT_WORDS * count) > self._raw:
+                raise self.damaged("a chunk of slots lies outside of its raw copy")
+
+    def damaged(self, problem: str) -> SnapshotDamagedError:
+        """The error for an image that cannot be believed."""
+        return SnapshotDamagedError(
+            f"the image {self.path} is damaged: {problem}; restore another one, or save what is left of it with "
+            "`restore(path, salvage=True)`",
+            path=self.path,
+            problems=(problem,),
+        )
+
+    # --- records ---------------------------------------------------------------------------------------
+    def records(self) -> Iterator[bytes]:
+        """Every record, checked against its seal. Of a validated image; ``SnapshotDamagedError`` at one that does not fit."""
+        return self._records([], strict=True)
+
+    def salvage(self) -> Tuple[List[bytes], List[str]]:
+        """(every record that still fits its seal, what is wrong), of whatever is left of an image."""
+        problems: List[str] = []
+        try:
+            self.validate()
+        except (SnapshotDamagedError, FormatError) as error:
+            problems += getattr(error, "problems", (error.message,))
+        if not self._entries[1]:
+            self._guess_parts()
+        newest: Dict[bytes, Tuple[int, bytes]] = {}
+        for record in self._records(problems, strict=False):
+            _, key_length, _, _, _, version, _, _ = RECORD.unpack_from(record)
+            key = record[RECORD_SIZE : RECORD_SIZE + key_length]
+            # Where a later entry was lost, a slot may show a key that has moved since.
+            if version >= newest.get(key, (0, b""))[0]:
+                newest[key] = (version, record)
+        return [record for _, record in newest.values()], problems
+
+    def _guess_parts(self) -> None:
+        """Where entries and chunks are, of an image without a footer: the chain of chunks is in the raw copy."""
+        if self.size < IMAGE_START:
+            return
+        if IMAGE_START + self._raw > self.size:
+            self._raw = (self.size - IMAGE_START) // UNIT * UNIT
+        self._entries = (IMAGE_START + self._raw, self.size)
+        if self._raw < layout.HEADER_SIZE:
+            return
+        seen = 0
+        words = memoryview(self.data)[IMAGE_START : IMAGE_START + self._raw].cast("I")
+        try:
+            chunk = words[layout.CHUNK_FIRST]
+            while chunk and 4 * (chunk + 1) <= len(words) and seen < len(words):
+                first, count = 4 * chunk + layout.BLOCK_HEADER_WORDS, words[4 * chunk + 3]
+                if first + SLOT_WORDS * count > len(words):
+                    count = (len(words) - first) // SLOT_WORDS
+                self._chunks.append((first, count))
+                seen += count + 1
+                chunk = words[4 * chunk + 2]
+        finally:
+            words.release()
+
+    def _records(self, problems: List[str], *, strict: bool) -> Iterator[bytes]:
+        data = self.data
+        last: Dict[int, Tuple[int, int, int]] = {}  # slot -> where its last entry's record is, its word, its seal
+        for at, slot, word, seal in self._walk_entries(problems, strict=strict):
+            last[slot] = (at, word, seal)
+        unpack = RECORD_LENGTHS.unpack_from
+        for slot, place in self._raw_slots(problems, strict=strict):
+            if slot not in last:
+                last[slot] = place
+        for slot, (at, word, seal) in last.items():
+            try:
+                owner, key_length, kind, _, value_length = unpack(data, at)
+            except struct.error:
+                owner = key_length = kind = value_length = -1
+            record = data[at : at + RECORD_SIZE + key_length + value_length]
+            if owner != slot or crc32(record, word) != seal:
+                problem = f"the record of slot {slot} does not fit its seal"
+                if strict:
+                    raise self.damaged(problem)
+                problems.append(problem)
+            elif kind != VOID:
+                yield record
+
+    def _walk_entries(self, problems: List[str], *, strict: bool) -> Iterator[Tuple[int, int, int, int]]:
+        """(where the record is, slot, word, seal) of each entry, in order."""
+        data = self.data
+        at, end = self._entries
+        head, lengths = IMAGE_ENTRY, RECORD_LENGTHS
+        least = head.size + RECORD_SIZE
+        lost = -1
+        while at < end:
+            size = 0
+            if at + least <= end:
+                word, seal = head.unpack_from(data, at)
+                slot, key_length, kind, _, value_length = lengths.unpack_from(data, at + head.size)
+                size = least + key_length + value_length
+            if strict:
+                if not size or at + size > end:
+                    raise self.damaged(f"the entry at byte {at} reaches beyond the entries")
+            elif (
+                not size
+                or at + size > end
+                or slot % 4
+                or (kind != VOID and kind > _PLAUSIBLE_TYPE)
+                or crc32(data[at + head.size : at + size], word) != seal
+            ):
+                # Something is damaged here: the next entry begins at some byte behind it.
+                if lost < 0:
+                    lost = at
+                at += 1
+                continue
+            if lost >= 0:
+                problems.append(f"bytes {lost} to {at} hold no entry that fits its seal")
+                lost = -1
+            yield at + head.size, slot, word, seal
+            at += size
+        if lost >= 0:
+            problems.append(f"bytes {lost} to {end} hold no entry that fits its seal")
+
+    def _raw_slots(self, problems: List[str], *, strict: bool) -> Iterator[Tuple[int, Tuple[int, int, int]]]:
+        """(slot, (where its record is, word, seal)) of each slot of the raw copy that holds one."""
+        raw = memoryview(self.data)[IMAGE_START : IMAGE_START + self._raw]
+        words = raw.cast("I")
+        try:
+            for first, count in self._chunks:
+                numbers = words[first : first + SLOT_WORDS * count].tolist()
+                for i in range(0, SLOT_WORDS * count, SLOT_WORDS):
+                    word = numbers[i]
+                    cell = i + layout.SLOT_CELL + 2 * (word & WORD_CELL)
+                    block = numbers[cell]
+                    if block:
+                        yield first + i, (IMAGE_START + block * UNIT, word, numbers[cell + 1])
+        finally:
+            words.release()
+            raw.release()
+
+
+def open_image(path: str) -> int:
+    """A descriptor of an image: never through a symlink, never of another owner."""
+    import stat
+
+    try:
+        fd = os.open(path, platform.OPEN_FLAGS | os.O_RDONLY)
+    except OSError as error:
+        if os.path.islink(path):
+            raise UntrustedRegionError(f"{path} is a symbolic link, which is never followed", path=path) from error
+        raise PlaceError(f"the image {path} cannot be opened: {error.strerror or error}", path=path) from error
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise FormatError(f"{path} is not a regular file", path=path)
+        problem = platform.owner_problem(status)
+        if problem is not None:
+            raise UntrustedRegionError(
+                f"the image {path} is not trusted: {problem}; nothing of it was read. `chown` or `chmod` it if you "
+                "know what is in it",
+                path=path,
+            )
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
