@@ -30,6 +30,7 @@ LAYERS = [
     {"aio"},
     {"cache", "unit"},
     {"store"},
+    {"keeper"},
     {"opening"},
     {"service"},
     {"__init__"},

@@ -9,6 +9,8 @@
         store.get("skin.accent")
 """
 
+from __future__ import annotations
+
 from .errors import (
     ArgumentError,
     ClosedError,
@@ -26,15 +28,39 @@ from .errors import (
     RegionDamagedError,
     RegionNotFoundError,
     RestoreWarning,
+    ServiceRunningError,
     SnapshotDamagedError,
     SnapshotError,
     StoreFullError,
     TooLargeError,
     UntrustedRegionError,
 )
-from .store import Datastore, Entry, open
+from .opening import open
+from .store import Datastore, Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .locks import NamedLock
+    from .service import Service
+    from .watching import Event, Watch
 
 __version__ = "0.1.0"
+
+_LAZY = {"Event": "watching", "NamedLock": "locks", "Service": "service", "Watch": "watching"}
+
+
+def __getattr__(name: str) -> Any:
+    """What not everybody uses is imported at its first use."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = getattr(import_module("." + _LAZY[name], __name__), name)
+    globals()[name] = found
+    return found
+
 
 __all__ = [
     "ArgumentError",
@@ -45,20 +71,25 @@ __all__ = [
     "DecodeError",
     "EncodeError",
     "Entry",
+    "Event",
     "FormatError",
     "InvalidNameError",
     "KeyTypeError",
     "LockLostError",
     "LockTimeoutError",
+    "NamedLock",
     "PlaceError",
     "ReadOnlyError",
     "RegionDamagedError",
     "RegionNotFoundError",
     "RestoreWarning",
+    "Service",
+    "ServiceRunningError",
     "SnapshotDamagedError",
     "SnapshotError",
     "StoreFullError",
     "TooLargeError",
     "UntrustedRegionError",
+    "Watch",
     "open",
 ]

@@ -12,7 +12,7 @@ import re
 import stat
 from zlib import crc32
 
-from . import image, layout, platform
+from . import image, platform
 from .errors import ArgumentError, DatastoreError, SnapshotError, UntrustedRegionError
 from .image import Image
 from .layout import IMAGES, MAX_PATH, PATH_WORDS, PATHS

@@ -113,6 +113,7 @@ class Engine:
         self.closed = False
         self._stale = False  # the region must be opened anew (after a fork), or not used at all (closed)
         self._renewing = allocate_lock()
+        self.keeper: Any = None  # the thread that looks after the region, if this handle has one
         self.sleeper: Any = None  # who sleeps for the coroutines of this handle
         self.views: List[Any] = []  # weak references to the stores on this handle
         self.coordinator = Coordinator(self.path, options.timeout)
@@ -402,6 +403,9 @@ class Engine:
         """Let go of file and mapping, when no thread of this handle is writing. After that: ``ClosedError``."""
         if self.closed:
             return
+        keeper, self.keeper = self.keeper, None
+        if keeper is not None:
+            keeper.stop()
         self.coordinator.closing = True  # whoever waits for the lock gives up
         try:
             self.coordinator.detach()
@@ -428,6 +432,9 @@ class Engine:
             self._renewing = allocate_lock()
             self.coordinator.after_fork()
             self.sleeper = None
+            if self.keeper is not None:
+                self.keeper.forget()
+                self.keeper = None
             self.writer.renew()
             for reference in self.views:
                 view = reference()

@@ -20,6 +20,7 @@
     +-- SnapshotDamagedError    (RuntimeError)     an image that is not what was once written
     +-- StoreFullError          (MemoryError)      no room, and nothing was changed
     +-- LockTimeoutError        (TimeoutError)     the writer lock was not obtained in time
+    |   +-- ServiceRunningError                    another process looks after the region
     +-- LockLostError           (RuntimeError)     somebody else wrote while this handle held the lock
     +-- ConflictError           (RuntimeError)     a transaction met a change made meanwhile
 
@@ -53,6 +54,7 @@ __all__ = [
     "RegionDamagedError",
     "RegionNotFoundError",
     "RestoreWarning",
+    "ServiceRunningError",
     "SnapshotDamagedError",
     "SnapshotError",
     "StoreFullError",
@@ -189,6 +191,10 @@ class LockTimeoutError(DatastoreError, TimeoutError):
 
     timeout: float
     holder: Optional[int]
+
+
+class ServiceRunningError(LockTimeoutError):
+    """Another service looks after the region; ``holder`` is its pid, where one is known."""
 
 
 class LockLostError(DatastoreError, RuntimeError):

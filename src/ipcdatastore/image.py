@@ -18,11 +18,11 @@ from zlib import crc32
 
 from . import layout, platform
 from .errors import FormatError, PlaceError, SnapshotDamagedError, UntrustedRegionError
-from .layout import RECORD, RECORD_LENGTHS, RECORD_SIZE, SEQ_ONE, SLOT_WORDS, UNIT, WORD_CELL, WORD_PENDING
+from .layout import RECORD, RECORD_LENGTHS, RECORD_SIZE, SLOT_WORDS, UNIT, WORD_CELL
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+    from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 # --- the format: frozen for image version 1 --------------------------------------------------------------
 IMAGE_MAGIC = b"\x89IPCDI\r\n"

@@ -6,17 +6,16 @@ else about a read is in :meth:`Datastore._get`. Nothing may be added to the hot 
 
 from __future__ import annotations
 
-import os
 import time
 import weakref
 from collections import namedtuple
 from collections.abc import MutableMapping
 
-from .cache import DEFAULT_BYTES, DEFAULT_ENTRIES, NOTHING, Cache
+from .cache import NOTHING, Cache
 from .codec import SERIALIZED, Codec, decode_key, encode_key, is_immutable, shorten, tuple_prefix
-from .engine import MIN_SIZE, MODES, Engine, Options
+from .engine import Engine
 from .errors import ArgumentError, ClosedError, ConflictError, InvalidNameError, KeyTypeError
-from .layout import EVICT_POLICIES, FLAG_PERSIST, MAX_KEY, MAX_REGION, SERIALIZERS
+from .layout import FLAG_PERSIST, MAX_KEY
 from .platform import deadline, now_ns, uneven
 from .reader import Record
 from .writer import ANY, KEEP
@@ -92,7 +91,7 @@ class _ClosedEntries(dict):  # type: ignore[type-arg]
 
 
 class Datastore(Base):
-    """A handle on a region; see :func:`open`. Safe from any thread, and in a forked child.
+    """A handle on a region; see ``ipcdatastore.open``. Safe from any thread, and in a forked child.
 
     Reads take no lock (a reader that a full-speed writer keeps overtaking takes the shared lock after 8
     attempts). Every write takes the writer lock once and is atomic: readers see all of it or nothing,
@@ -718,7 +717,7 @@ class Datastore(Base):
 
 
 class UncachedDatastore(Datastore):
-    """A handle without a client cache: every read comes from the region. See :func:`open`."""
+    """A handle without a client cache: every read comes from the region. See ``ipcdatastore.open``."""
 
     __slots__ = ()
 
@@ -733,65 +732,6 @@ class UncachedDatastore(Datastore):
         if value is _MISSING:
             raise KeyError(key)
         return value
-
-
-def open(
-    name: str = "default",
-    *,
-    directory: Any = None,
-    mode: str = "c",
-    max_size: Optional[int] = None,
-    evict: Optional[str] = None,
-    serializer: Optional[str] = None,
-    timeout: float = 10.0,
-    cache_entries: int = DEFAULT_ENTRIES,
-    cache_bytes: int = DEFAULT_BYTES,
-) -> Datastore:
-    """A handle on the region `name`, made first if there is none.
-
-    `mode` is as in ``dbm``: ``"r"`` read only, ``"w"`` read and write, both an existing region; ``"c"`` makes it
-    if it is missing; ``"n"`` also empties it. `directory` defaults to a private, memory-backed place that depends
-    on the user and the machine only (or ``IPCDATASTORE_DIR``). `max_size` (bytes; 1 GiB), `evict` (``"none"``,
-    ``"lru"``) and `serializer` (``"pickle"``, ``"json"``, ``"raw"``) are the region's: None takes what it has; a
-    policy given here changes it (not through a read-only handle; the file itself never shrinks), a serializer that is
-    not the region's is refused. `timeout`: seconds to wait for
-    a lock.
-    `cache_entries` and `cache_bytes` bound the client cache of this handle; 0 entries switch it off.
-
-    Raises ``InvalidNameError``, ``ArgumentError``, ``RegionNotFoundError``, ``UntrustedRegionError``, ``PlaceError``,
-    ``FormatError``, ``RegionDamagedError``, ``LockTimeoutError``.
-
-    >>> with open("docs") as store:
-    ...     store["skin.accent"] = {"red": 12}
-    ...     store["skin.accent"]["red"]
-    12
-    """
-    _one_of("mode", mode, MODES)
-    if serializer is not None:
-        _one_of("serializer", serializer, tuple(SERIALIZERS))
-    if evict is not None:
-        _one_of("evict", evict, tuple(EVICT_POLICIES))
-    if max_size is not None and (type(max_size) is not int or not MIN_SIZE <= max_size <= MAX_REGION):
-        raise ArgumentError(
-            f"`max_size` is an int of bytes from {MIN_SIZE:,} to {MAX_REGION:,}, not {max_size!r}",
-            name="max_size",
-            value=max_size,
-        )
-    for argument, bound in (("cache_entries", cache_entries), ("cache_bytes", cache_bytes)):
-        if type(bound) is not int or bound < 0:
-            raise ArgumentError(f"use an int from 0 on for `{argument}`, not {bound!r}", name=argument, value=bound)
-    text = os.fspath(directory) if isinstance(directory, (str, os.PathLike)) else directory
-    if text is not None and (not isinstance(text, str) or not text or "\0" in text):
-        raise ArgumentError(
-            f"use a str or a path for `directory`, not {directory!r}", name="directory", value=directory
-        )
-    if type(timeout) not in (int, float) or not 0 <= timeout < 10**6:
-        raise ArgumentError(
-            f"`timeout` is a number of seconds from 0 on, not {timeout!r}", name="timeout", value=timeout
-        )
-    engine = Engine(name, directory, Options(mode, max_size, evict, serializer, float(timeout)))
-    kind = Datastore if cache_entries else UncachedDatastore
-    return kind(engine, (), cache_entries, cache_bytes)
 
 
 def flags_of(persist: Optional[bool]) -> int:
@@ -819,10 +759,3 @@ def _since(version: Any) -> Optional[int]:
     if version is not None and (type(version) is not int or version < 0):
         raise ArgumentError(f"a version is an int from 0 on, not {version!r}", name="since", value=version)
     return version
-
-
-def _one_of(name: str, value: Any, allowed: Tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ArgumentError(
-            f"`{name}` is one of {', '.join(map(repr, allowed))}, not {value!r}", name=name, value=value
-        )
