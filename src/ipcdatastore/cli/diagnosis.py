@@ -19,7 +19,7 @@ from importlib import metadata
 from typing import Any, Iterator, List, NamedTuple, Optional
 
 import ipcdatastore
-from ipcdatastore import place, platform
+from ipcdatastore import futex, place, platform
 
 from .regions import region_names
 from .units import size
@@ -66,6 +66,10 @@ def machine() -> Iterator[Finding]:
     fence = "loads and stores may be reordered: each write and slow read fences" if platform.NEEDS_FENCE else ""
     yield Finding("memory order", "good", fence or "stores stay in order here: no fences are needed")
     yield clock()
+    if futex.available():
+        yield Finding("waiting", "good", "a futex wakes who waits for a change")
+    else:
+        yield Finding("waiting", "note", "no futex here: who waits for a change looks again every few ms")
     yield from memory()
 
 

@@ -25,7 +25,6 @@ from .root import NOT_FOUND, complain
 
 if TYPE_CHECKING:
     from ipcdatastore.codec import Key
-    from ipcdatastore.watching import Event, Watch
 
 STYLES = {"set": "green", "delete": "red", "expire": "yellow", "evict": "magenta"}
 
@@ -138,7 +137,9 @@ def watch_verb(
         ctx.exit(NOT_FOUND)
 
 
-def next_event(events: Watch, prefix: Optional[str], timeout: Optional[float]) -> Optional[Event]:
+def next_event(
+    events: ipcdatastore.Watch, prefix: Optional[str], timeout: Optional[float]
+) -> Optional[ipcdatastore.Event]:
     """The next event that is asked for; None if none came in time. `list` means the same keys by a prefix."""
     until = None if timeout is None else time.monotonic() + timeout
     while True:
@@ -147,7 +148,7 @@ def next_event(events: Watch, prefix: Optional[str], timeout: Optional[float]) -
             return event
 
 
-def write_event(store: ipcdatastore.Datastore, event: Event, values: bool, as_json: bool) -> None:
+def write_event(store: ipcdatastore.Datastore, event: ipcdatastore.Event, values: bool, as_json: bool) -> None:
     """One line, at once."""
     key = event.key
     value, line = look(store, key) if values and event.kind == "set" else ({}, "")
@@ -171,7 +172,7 @@ def look(store: ipcdatastore.Datastore, key: Key) -> Tuple[Dict[str, Any], str]:
     return ({}, "") if entry is None else ({"value": text.to_json(entry.value)}, text.value_line(entry.value))
 
 
-def show_event(event: Event, line: str) -> None:
+def show_event(event: ipcdatastore.Event, line: str) -> None:
     """An event on a terminal."""
     from rich.text import Text
 

@@ -22,7 +22,8 @@ def backup_verb(name: str, file: str, directory: Optional[str], as_json: bool, t
     FILE holds the store as it was at one moment, while others went on writing. It is complete, or not there: one that
     was there before is replaced when the new one is on the disk.
     """
-    with open_store(name, directory, "r", timeout) as store, output.working(f"{name} is written to {file}"):
+    # Not read only: the image is completed under the lock that keeps writers out for a moment.
+    with open_store(name, directory, "w", timeout) as store, output.working(f"{name} is written to {file}"):
         records = store.backup(file)
     path = os.path.abspath(file)
     if as_json:

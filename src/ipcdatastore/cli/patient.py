@@ -8,8 +8,9 @@ import time
 from typing import Any, Dict, Iterator, Optional
 
 import ipcdatastore
-from ipcdatastore import place, platform, region
+from ipcdatastore import archive, place, platform, region
 
+from . import archives
 from .diagnosis import Finding, bad
 from .output import several
 from .regions import command_of, users
@@ -25,6 +26,7 @@ def examine(name: str, directory: str, timeout: float) -> Iterator[Finding]:
     path = place.region_path(directory, name)
     if not os.path.lexists(path):
         yield Finding("store", "bad", f"there is no {path}", f"`ipcdatastore set {name} KEY VALUE` makes one")
+        yield from archives.examine(archive.default_directory(name, directory), wanted=False, there=False)
         return
     try:
         if region.is_stale(path):
@@ -50,6 +52,20 @@ def opened(store: ipcdatastore.Datastore, path: str) -> Iterator[Finding]:
     yield wholeness(store, facts)
     yield writer_lock(path)
     yield openers(path)
+    yield service(facts)
+    yield from archives.examine(facts["snapshot_directory"], wanted=facts["persist"] == "all", there=True)
+
+
+def service(facts: Dict[str, Any]) -> Finding:
+    """Who writes images, and whether somebody should."""
+    holder, name = facts["coordinator"], facts["name"]
+    if holder:
+        text = f"process {holder}{_called(holder)} looks after it"
+    elif facts["persist"] == "all" or facts["unflushed"]:
+        return Finding("service", "warning", "nobody writes it to disk", f"ipcdatastore serve {name}")
+    else:
+        text = "none, and nothing is to be written to disk"
+    return Finding("service", "good", text)
 
 
 def contents(facts: Dict[str, Any]) -> Finding:

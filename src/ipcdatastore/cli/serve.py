@@ -7,8 +7,7 @@ import os
 import signal
 import socket
 import threading
-import time
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import click
 
@@ -16,10 +15,9 @@ import ipcdatastore
 
 from . import output
 from .options import common, examples, name_argument, parse_size
-from .root import complain
+from .root import FAILED, complain
 
-LONGEST = 1.0  # seconds of waiting in one piece: some systems wake nobody for a signal
-TRY_AGAIN = 0.25
+TRY_AGAIN = 0.25  # seconds
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
 
 
@@ -49,7 +47,9 @@ SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
 @click.option("--evict", type=click.Choice(["none", "lru"]), help="What happens then: refuse, or drop the least used.")
 @click.option("--wait", is_flag=True, help="If somebody else serves it, wait for his end.")
 @common
+@click.pass_context
 def serve_verb(
+    ctx: click.Context,
     name: str,
     images: Optional[str],
     flush_interval: float,
@@ -69,6 +69,12 @@ def serve_verb(
     the first is.
     """
     stop = threading.Event()
+    problems: List[ipcdatastore.DatastoreError] = []
+
+    def note(problem: ipcdatastore.DatastoreError) -> None:
+        problems.append(problem)
+        complain(str(problem))
+
     service = ipcdatastore.Service(
         name,
         directory=directory,
@@ -78,16 +84,20 @@ def serve_verb(
         max_size=max_size,
         evict=evict,
         timeout=timeout,
+        on_problem=note,
     )
     with told_to_stop(stop):
         if not start(service, wait, stop):
             return
         try:
             announce(service, as_json)
-            work(service, flush_interval, stop)
+            service.run(stop)
         finally:
             notify("STOPPING=1")
+            problems.clear()
             service.stop()
+    if problems:  # that the last image could not be written is no good end
+        ctx.exit(FAILED)
 
 
 @contextlib.contextmanager
@@ -142,20 +152,6 @@ def announce(service: ipcdatastore.Service, as_json: bool) -> None:
         output.write_rows([["ready", facts["name"], facts["path"], str(os.getpid())]])
     output.flush()
     notify("READY=1")
-
-
-def work(service: ipcdatastore.Service, flush_interval: float, stop: threading.Event) -> None:
-    """Do what is due, when it is due. A disk that is full now may have room later."""
-    due = time.monotonic()
-    while not stop.is_set():
-        if time.monotonic() >= due:
-            try:
-                pause = service.tick()
-            except ipcdatastore.SnapshotError as error:
-                complain(str(error))
-                pause = flush_interval
-            due = time.monotonic() + pause
-        stop.wait(max(0.0, min(LONGEST, due - time.monotonic())))
 
 
 def notify(message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from . import basics, crowd, damage, limits, notice
+from . import basics, crowd, damage, disk, limits, notice
 from .bench import Bench, SelfTestError, scratch
 
 # What each step proves, as a person would say it. Those of `crowd` start processes: not with `quick`.
@@ -26,6 +26,8 @@ STEPS: Dict[str, Callable[[Bench], str]] = {
     "processes see each other": crowd.two_processes,
     "a killed writer harms nobody": crowd.killed_writer,
     "damage is found and repaired": damage.region,
+    "a flushed store comes back": disk.images,
+    "a damaged backup is refused": disk.damaged,
 }
 WITH_PROCESSES = (crowd.two_processes, crowd.killed_writer)
 
