@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Any, Iterator, List, Optional
 
@@ -75,7 +76,7 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb."""
-        with errors_as_codes(ctx):
+        with errors_as_codes(ctx), warnings_as_lines():
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -92,7 +93,8 @@ def errors_as_codes(ctx: click.Context) -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         ctx.exit(BROKEN_PIPE)
     except ipcdatastore.RegionNotFoundError as error:
-        complain(f"{str(error).split(';')[0]}; `ipcdatastore set` creates one")
+        hint = "--create makes it" if ctx.invoked_subcommand == "restore" else "`ipcdatastore set` creates one"
+        complain(f"{str(error).split(';')[0]}; {hint}")
         ctx.exit(FAILED)
     except (ipcdatastore.DatastoreError, OSError) as error:
         complain(str(error))
@@ -100,6 +102,23 @@ def errors_as_codes(ctx: click.Context) -> Iterator[None]:
     except KeyboardInterrupt:
         complain("interrupted")
         ctx.exit(INTERRUPTED)
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """That an older image had to do is worth a line, but not one with the place in the source."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ipcdatastore.RestoreWarning)
+        show = warnings.showwarning
+
+        def show_one(message: Any, category: Any, *more: Any, **others: Any) -> None:
+            if issubclass(category, ipcdatastore.RestoreWarning):
+                complain(str(message))
+            else:
+                show(message, category, *more, **others)
+
+        warnings.showwarning = show_one
+        yield
 
 
 def complain(line: str) -> None:
@@ -113,7 +132,7 @@ def complain(line: str) -> None:
     epilog="""\b
 Exit codes:
     0  done
-    1  not found, or not done (`set --add`, `set --version`, `clear`);
+    1  not found, or not done (`set --add`, `set --version`, `clear`), or not in time (`wait`, `watch`);
        something wrong was found (`check`, `repair`, `doctor`, `selftest`, `demo`)
     2  wrong usage
     3  the store refused or failed: one line on stderr says why
@@ -127,5 +146,5 @@ On a terminal the output is a table; in a pipe it is tab-separated lines; with -
 def root() -> None:
     """Look into, and change, the stores that the processes of this machine share.
 
-    NAME is the name of a store, as in `ipcdatastore.open(NAME)`. Only `set` creates one.
+    NAME is the name of a store, as in `ipcdatastore.open(NAME)`. Only `set`, `serve` and `restore --create` create one.
     """

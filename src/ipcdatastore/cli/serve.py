@@ -141,8 +141,8 @@ def announce(service: ipcdatastore.Service, as_json: bool) -> None:
     """One line for whoever waits for the store, and a word to the service manager."""
     facts = service.store.stats()
     if as_json:
-        wanted = ("name", "path", "snapshot_directory", "records", "restored")
-        output.write_json({"ready": True, "pid": os.getpid(), **{name: facts[name] for name in wanted}})
+        told = {"images": facts["snapshot_directory"], **{fact: facts[fact] for fact in ("records", "restored")}}
+        output.write_json({"ready": True, "pid": os.getpid(), "name": facts["name"], "path": facts["path"], **told})
     elif output.on_terminal():
         records = output.several(facts["records"], "record")
         output.say_so("good", f"{facts['name']} is served from {facts['path']} ({records}); Ctrl-C ends it")
