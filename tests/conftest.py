@@ -20,6 +20,15 @@ def has_memory_directory():
     return os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free >= ROOM
 
 
+@pytest.fixture(scope="session", autouse=True)
+def images(tmp_path_factory):
+    """No test, and no child of one, writes into the real user's data."""
+    base = tmp_path_factory.mktemp("images")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPCDATASTORE_IMAGES", str(base))
+        yield base
+
+
 @pytest.fixture
 def directory(tmp_path):
     """A private directory for the regions of one test, in memory where the machine has such a place."""

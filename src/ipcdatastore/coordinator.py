@@ -28,12 +28,13 @@ LONGEST_PAUSE = 0.002
 class Coordinator:
     """The writer lock of one handle. Protects every store to the region."""
 
-    __slots__ = ("_file", "closing", "fd", "lock_file", "path", "reopen", "thread", "timeout", "waits")
+    __slots__ = ("_file", "closing", "eager", "fd", "lock_file", "path", "reopen", "thread", "timeout", "waits")
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path
         self.timeout = timeout
         self.waits = 0
+        self.eager = 0  # tries without a pause: what a snapshot has to copy again grows while it waits
         self.fd = -1  # no lock can be had on it: `acquire` comes to `reopen`
         self.closing = False
         self.lock_file: Any = None
@@ -166,6 +167,7 @@ class Coordinator:
         deadline = time.monotonic() + self.timeout
         pause = FIRST_PAUSE
         waited = False
+        eager = self.eager
         while True:
             try:
                 self.lock_file(self.fd, operation)
@@ -178,6 +180,9 @@ class Coordinator:
             if not waited:
                 waited = True
                 self.waits += 1
+            if eager:
+                eager -= 1
+                continue
             left = deadline - time.monotonic()
             if left <= 0:
                 raise self.timed_out()

@@ -13,6 +13,7 @@ from _thread import allocate_lock
 from zlib import crc32
 
 from . import place, platform
+from .codec import KEEP
 from .coordinator import Coordinator
 from .errors import (
     ClosedError,
@@ -33,12 +34,20 @@ from .layout import (
     EVICT,
     EVICT_POLICIES,
     EXPIRING,
+    FLAGGED,
+    FLUSHED_AT,
+    FLUSHED_LONG,
     FREE_UNITS,
     IMAGE_NUMBER,
     LENGTH,
+    LOCK_WAITS,
+    LOCKED_READS,
     MAX_SIZE_LONG,
     PAGE,
     PERSIST,
+    PERSIST_POLICIES,
+    READS,
+    RETRIES,
     STATE,
     STATE_DAMAGED,
     STATE_LIVE,
@@ -49,12 +58,13 @@ from .layout import (
 )
 from .reader import Reader, Record
 from .region import Policy, Region, create, is_stale, remove_leftovers
-from .writer import ANY, KEEP, Writer
+from .writer import ANY, Writer
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
+    from .restore import Restored
     from .transaction import Reads, Write
 
 MODES = ("r", "w", "c", "n")
@@ -111,8 +121,10 @@ class Engine:
         self.path = place.region_path(self.directory, name)
         self.options = options
         self.closed = False
+        self._reported = (0, 0, 0, 0)
         self._stale = False  # the region must be opened anew (after a fork), or not used at all (closed)
         self._renewing = allocate_lock()
+        self.restored: Optional[Restored] = None  # what this handle, as the region's maker, restored
         self.keeper: Any = None  # the thread that looks after the region, if this handle has one
         self.sleeper: Any = None  # who sleeps for the coroutines of this handle
         self.views: List[Any] = []  # weak references to the stores on this handle
@@ -164,7 +176,7 @@ class Engine:
                 if exists and not is_stale(self.path):
                     return
                 remove_leftovers(self.path)
-                create(self.path, self._policy(), replace=exists)
+                self._make(replace=exists)
         except Timeout as error:
             raise LockTimeoutError(
                 f"another process held {lock.lock_file}, the lock for making a region, for {self.options.timeout:g} s",
@@ -176,10 +188,41 @@ class Engine:
         except OSError as error:
             raise place.cannot_write(self.directory, error) from error
 
-    def _policy(self) -> Policy:
+    def _make(self, *, replace: bool) -> None:
+        """Make the region: from the newest image, if there is one; see :mod:`restore`. Under the creation lock."""
+        from . import archive
+
+        options = self.options
+        directory = options.snapshot_directory
+        if directory is None and replace:  # the region of an earlier boot may name one
+            try:
+                old = Region(self.path, writable=False)
+                directory = archive.stored_directory(old.words, old.data)
+                old.close()
+            except DatastoreError:
+                directory = None  # it is being replaced, so it need not be whole
+        place_of_images = directory or archive.default_directory(self.name, self.directory)
+        if not archive.check(place_of_images) or not archive.numbered(place_of_images):
+            create(self.path, self._policy(), replace=replace)
+            return
+        from . import restore
+        from .load import Wishes
+
+        def make(serializer: str, fill: Callable[[str], None]) -> None:
+            create(self.path, self._policy(serializer), replace=replace, fill=fill)
+
+        evict = None if options.evict is None else EVICT_POLICIES[options.evict]
+        persist = None if options.persist is None else int(options.persist)
+        wishes = Wishes(options.max_size, evict, persist, directory)
+        if options.mode == "n":
+            restore.empty_new(place_of_images, options.serializer, wishes, make)
+        else:
+            self.restored = restore.into_new(place_of_images, self.name, options.serializer, wishes, make)
+
+    def _policy(self, serializer: Optional[str] = None) -> Policy:
         options = self.options
         return Policy(
-            options.serializer or "pickle",
+            serializer or options.serializer or "pickle",
             DEFAULT_MAX_SIZE if options.max_size is None else options.max_size,
             options.evict or "none",
         )
@@ -239,6 +282,26 @@ class Engine:
         stored = archive.stored_directory(self.region.words, self.region.data)
         return stored or archive.default_directory(self.name, self.directory)
 
+    def restore(self, path: str, *, salvage: bool) -> Restored:
+        """Replace everything by what an image holds, at one moment."""
+        from . import restore
+
+        self.ready()
+        return restore.into_live(self.writer, path, salvage=salvage, directory=self.image_directory())
+
+    def image_facts(self) -> Dict[str, Any]:
+        """Figures of the region's images."""
+        words, longs = self.region.words, self.region.longs
+        everything = words[PERSIST] == PERSIST_POLICIES["all"]
+        return {
+            "persist": "all" if everything else "keys",
+            "snapshot_directory": self.image_directory(),
+            "image_number": words[IMAGE_NUMBER],
+            "flushed_at": words[FLUSHED_AT] or None,
+            "unflushed": bool((everything or words[FLAGGED]) and longs[VERSION_LONG] != longs[FLUSHED_LONG]),
+            "restored": None if self.restored is None else self.restored._asdict(),
+        }
+
     def _apply_persistence(self) -> None:
         """What the opener said of images, if it is not what the region says."""
         options, words = self.options, self.region.words
@@ -259,7 +322,7 @@ class Engine:
                 region.words[IMAGE_NUMBER] = 0  # no image there is this region's
                 archive.store_directory_locked(region.words, region.data, directory)
         finally:
-            self.coordinator.release()
+            self.writer.end()
 
     # --- one key -------------------------------------------------------------------------------------
     def get(self, key: bytes) -> Optional[Record]:
@@ -270,6 +333,7 @@ class Engine:
         now = time.time_ns()
         if not region.checked <= now <= region.check_due:
             region.check_place(now)
+            self._report()
         record = self.reader.find(key, crc32(key, self.seed))
         if record is not None:
             expires = record.expires_ns
@@ -393,10 +457,29 @@ class Engine:
             "evict": _EVICT_NAMES.get(words[EVICT], "?"),
             "serializer": self.region.header.serializer,
             "damaged": words[STATE] == STATE_DAMAGED,
-            "retries": self.reader.retries,
-            "locked_reads": self.reader.fallbacks,
-            "lock_waits": self.coordinator.waits,
+            "reads": words[READS],
+            "retries": words[RETRIES],
+            "locked_reads": words[LOCKED_READS],
+            "lock_waits": words[LOCK_WAITS],
+            "own_retries": self.reader.retries,
+            "own_locked_reads": self.reader.fallbacks,
+            "own_lock_waits": self.coordinator.waits,
         }
+
+    def _report(self) -> None:
+        """Add what this handle has counted to the region's figures: now and then, since reads have no time for it.
+
+        Without a lock, so two handles may lose a few of each other's.
+        """
+        if not self.region.writable:
+            return
+        words = self.region.words
+        reads = sum(view.uncached_reads for view in (reference() for reference in self.views) if view is not None)
+        counted = (reads, self.reader.retries, self.reader.fallbacks, self.coordinator.waits)
+        for word, count, reported in zip((READS, RETRIES, LOCKED_READS, LOCK_WAITS), counted, self._reported):
+            if count > reported:
+                words[word] = words[word] + count - reported & 0xFFFFFFFF
+        self._reported = counted
 
     # --- the end of a handle -------------------------------------------------------------------------
     def close(self) -> None:
@@ -406,6 +489,8 @@ class Engine:
         keeper, self.keeper = self.keeper, None
         if keeper is not None:
             keeper.stop()
+        if not self._stale:
+            self._report()
         self.coordinator.closing = True  # whoever waits for the lock gives up
         try:
             self.coordinator.detach()

@@ -24,7 +24,7 @@
     +-- LockLostError           (RuntimeError)     somebody else wrote while this handle held the lock
     +-- ConflictError           (RuntimeError)     a transaction met a change made meanwhile
 
-    RestoreWarning              (UserWarning)      a region was restored, but not from its newest image
+    RestoreWarning (a UserWarning): a region was restored, but not from its newest image
 
 Each derives from the builtin that a caller would already catch, carries what it speaks of as
 attributes, and survives pickling. All of them can be imported from :mod:`ipcdatastore`.
@@ -53,7 +53,6 @@ __all__ = [
     "ReadOnlyError",
     "RegionDamagedError",
     "RegionNotFoundError",
-    "RestoreWarning",
     "ServiceRunningError",
     "SnapshotDamagedError",
     "SnapshotError",

@@ -136,7 +136,7 @@ def _is_current(engine: Engine, newest: Tuple[int, str]) -> bool:
         wanted = (longs[VERSION_LONG], words[PERSIST], words[EVICT], longs[MAX_SIZE_LONG])
         flushed = (longs[FLUSHED_LONG], words[IMAGE_NUMBER])
     finally:
-        writer.coordinator.release()
+        writer.end()
     if flushed != (wanted[0], newest[0]):
         return False
     found = archive.footer(newest[1])
@@ -156,4 +156,4 @@ def _note(engine: Engine, facts: Facts) -> None:
         words[FLUSHED_AT] = facts.wall_ns // 10**9 & 0xFFFFFFFF
         words[IMAGE_NUMBER] = facts.number
     finally:
-        writer.coordinator.release()
+        writer.end()

@@ -35,8 +35,8 @@ IMAGE_HEADER = struct.Struct("=8sIIIIII16sQI100s")
 IMAGE_CRC = struct.Struct("=I")
 IMAGE_ENTRY = struct.Struct("=II")  # word, seal; then the record
 IMAGE_CHUNK = struct.Struct("=II")  # first slot (word index), slots
-#                           version, cleared, wall ns, clock ns, max size, entry bytes, entries, chunks, records, number,
-#                           persist, evict, whole crc, own crc, magic
+#                           version, cleared, wall ns, clock ns, max size, entry bytes, entries, chunks, records,
+#                           number, persist, evict, whole crc, own crc, magic
 IMAGE_FOOTER = struct.Struct("=QQQQQQIIIIIIII8s")
 VOID = 255  # the type in an entry that says "this slot holds nothing"
 
@@ -158,9 +158,9 @@ class ImageWriter:
         self._crc = crc32(data, self._crc)
         files.write(self._fd, data)
 
-    def entry(self, word: int, record: bytes) -> None:
-        """A record that a slot published under `word`; see :func:`void` for none."""
-        self._waiting += (IMAGE_ENTRY.pack(word, crc32(record, word)), record)
+    def entry(self, word: int, seal: int, record: bytes) -> None:
+        """A record that a slot published under `word`, with its seal; see :func:`void` for none."""
+        self._waiting += (IMAGE_ENTRY.pack(word, seal), record)
         self._waiting_bytes += IMAGE_ENTRY.size + len(record)
         self._entries += 1
         if self._waiting_bytes >= _FLUSH and not self.holds_back:
@@ -310,7 +310,7 @@ class Image:
             )
         self.facts = Facts(version, cleared, wall, clock, max_size, records, number, persist, evict)
         self._entries = (entries_at, entries_at + size)
-        self._chunks = list(IMAGE_CHUNK.iter_unpack(self.data[entries_at + size : at]))  # type: ignore[arg-type]
+        self._chunks = list(IMAGE_CHUNK.iter_unpack(self.data[entries_at + size : at]))
         for first, count in self._chunks:
             if 4 * (first + SLOT_WORDS * count) > self._raw:
                 raise self.damaged("a chunk of slots lies outside of its raw copy")
@@ -326,8 +326,13 @@ class Image:
 
     # --- records ---------------------------------------------------------------------------------------
     def records(self) -> Iterator[bytes]:
-        """Every record, checked against its seal. Of a validated image; ``SnapshotDamagedError`` at one that does not fit."""
-        return self._records([], strict=True)
+        """Every record of a validated image, checked against its seal; ``SnapshotDamagedError`` at the first misfit."""
+        count = 0
+        for record in self._records([], strict=True):
+            count += 1
+            yield record
+        if count != self.facts.records:
+            raise self.damaged(f"it holds {count} records, its footer says {self.facts.records}")
 
     def salvage(self) -> Tuple[List[bytes], List[str]]:
         """(every record that still fits its seal, what is wrong), of whatever is left of an image."""
@@ -376,7 +381,7 @@ class Image:
         for at, slot, word, seal in self._walk_entries(problems, strict=strict):
             last[slot] = (at, word, seal)
         unpack = RECORD_LENGTHS.unpack_from
-        for slot, place in self._raw_slots(problems, strict=strict):
+        for slot, place in self._raw_slots():
             if slot not in last:
                 last[slot] = place
         for slot, (at, word, seal) in last.items():
@@ -429,7 +434,7 @@ class Image:
         if lost >= 0:
             problems.append(f"bytes {lost} to {end} hold no entry that fits its seal")
 
-    def _raw_slots(self, problems: List[str], *, strict: bool) -> Iterator[Tuple[int, Tuple[int, int, int]]]:
+    def _raw_slots(self) -> Iterator[Tuple[int, Tuple[int, int, int]]]:
         """(slot, (where its record is, word, seal)) of each slot of the raw copy that holds one."""
         raw = memoryview(self.data)[IMAGE_START : IMAGE_START + self._raw]
         words = raw.cast("I")

@@ -20,12 +20,12 @@ from _thread import RLock
 from zlib import crc32
 
 from . import layout, platform
-from .errors import FormatError, PlaceError, RegionDamagedError, RegionNotFoundError, StoreFullError
+from .errors import DatastoreError, FormatError, PlaceError, RegionDamagedError, RegionNotFoundError, StoreFullError
 from .place import open_file
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Callable, Optional
 
 INITIAL_PAGES = 1
 CHECK_NS = 100_000_000
@@ -239,8 +239,8 @@ class Policy:
         self.evict = evict
 
 
-def create(path: str, policy: Policy, *, replace: bool) -> None:
-    """Put a new, empty, complete region at `path`. Under the creation lock.
+def create(path: str, policy: Policy, *, replace: bool, fill: Optional[Callable[[str], None]] = None) -> None:
+    """Put a new, empty, complete region at `path`. Under the creation lock. `fill` may put something into the file.
 
     Nobody can see it before it is whole: it is made under another name, then linked (or, in place of
     a region of an earlier boot, renamed) to its own. A killed creator leaves a temporary file.
@@ -254,12 +254,17 @@ def create(path: str, policy: Policy, *, replace: bool) -> None:
             os.write(fd, initial_image(policy))
         finally:
             os.close(fd)
+        if fill is not None:
+            fill(temporary)
         if replace or not _link(temporary, path):
             os.replace(temporary, path)
         else:
             os.unlink(temporary)
     except FileExistsError:  # somebody else's creation lock was another file: his region is as good
         os.unlink(temporary)
+    except DatastoreError:
+        _discard(temporary)
+        raise
     except OSError as error:
         _discard(temporary)
         raise PlaceError(

@@ -16,6 +16,8 @@ the readers' protocol.
 
 from __future__ import annotations
 
+import re
+import sys
 import time
 from zlib import crc32
 
@@ -50,13 +52,16 @@ from .reader import final_word, word_before_mark
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Set, Tuple
+    from typing import Any, Dict, List, Optional, Set, Tuple, Union
 
 PIECE = 1 << 20
 FEW = 200  # slots that may be left for the time under the lock
 MOST_ROUNDS = 12
-LEAF = 16  # words that are compared one by one
-_ABSENT = b""
+MOST = 800  # slots that are copied under the lock, unless
+EAGER = 2000  # tries for the lock without a pause
+CHANCES = 16  # that many times there were more
+_differs = re.compile(rb"[^\0]").finditer
+PART = 512  # bytes of words that are compared at a time
 
 
 class Snapshot:
@@ -68,7 +73,7 @@ class Snapshot:
         self.writer = writer
         self.flagged = flagged
         # What the image holds of each chunk: the words of its slots, by the chunk's first slot.
-        self.seen: Dict[int, bytes] = {}
+        self.seen: Dict[int, bytearray] = {}
         self.entered: Set[int] = set()  # slots of which the image holds a record in an entry
         self.chunks: List[Tuple[int, int]] = []
         self.raw = 0
@@ -80,14 +85,20 @@ class Snapshot:
             self._copy_raw()
         else:
             self._copy_records()
-        before = None
+        before = 0
         for _ in range(MOST_ROUNDS):
             left = self._differences()
-            if len(left) <= FEW or (before is not None and len(left) > 0.7 * before):
+            if len(left) <= FEW or (before and len(left) > 0.7 * before):
                 break
             before = len(left)
             self._copy_again(left)
-        facts = self._finish(number)
+        self.writer.flush()
+        self.writer.holds_back = True  # a disk that is busy must not keep writers waiting
+        chances = CHANCES
+        facts = None
+        while facts is None:
+            chances -= 1
+            facts = self._finish(number, MOST if chances > 0 else sys.maxsize)
         self.writer.end(facts, self.chunks)
         return facts
 
@@ -106,22 +117,26 @@ class Snapshot:
             if whole and not self.flagged and 2 * words[FREE_UNITS] <= top:
                 self.raw = top * UNIT
         finally:
-            self.frame.coordinator.release()
+            self.frame.end()
         header = region.header
         self.writer.begin(header.serializer, header.region_id, name, self.raw)
         if self.raw:
-            self.seen = {slot: copy for slot, copy in first.items() if 4 * slot + 8 * len(copy) <= self.raw}
-            self.chunks = [(slot, len(copy) // 4) for slot, copy in self.seen.items()]
+            self.seen = {slot: bytearray(copy) for slot, copy in first.items() if 4 * slot + 8 * len(copy) <= self.raw}
+            self.chunks = [(slot, len(seen) // 4) for slot, seen in self.seen.items()]
         else:
-            self.seen = {slot: bytes(len(copy)) for slot, copy in first.items()}
+            self.seen = {slot: bytearray(len(copy)) for slot, copy in first.items()}
 
     def _enter(self) -> bool:
         """Keep writers out. Whether no operation of a dead one is left: a read-only handle cannot repair."""
         frame = self.frame
-        if self.region.writable:
-            frame.begin()
-            return True
-        frame.coordinator.acquire_shared()
+        frame.coordinator.eager = EAGER
+        try:
+            if self.region.writable:
+                frame.begin()
+                return True
+            frame.coordinator.acquire_shared()
+        finally:
+            frame.coordinator.eager = 0
         try:
             self.region.follow()
             words = self.region.words
@@ -150,129 +165,130 @@ class Snapshot:
         self._copy_again(self._differences())
 
     # --- what differs ----------------------------------------------------------------------------------
-    def _differences(self) -> List[int]:
-        """The slots that the image does not show as they are now."""
+    def _differences(self, most: int = sys.maxsize) -> List[int]:
+        """The slots that the image does not show as they are now; of more than `most`, only so many and some."""
         found: List[int] = []
         self.region.follow()
-        for first, new in self._words().items():
+        words = self.region.words
+        for first, count in index.chunks(words):
+            new = words[first : first + SLOT_WORDS * count : SLOT_WORDS].tobytes()
             old = self.seen.get(first)
             if old is None:
-                old = self.seen[first] = bytes(len(new))  # slots that were never used are zero
+                old = self.seen[first] = bytearray(len(new))  # slots that were never used are zero
             if old != new:
-                find_differences(old, new, 0, len(new), first, found)
+                find_differences(old, new, first, found)
+                if len(found) > most:
+                    break
         return found
 
     def _copy_again(self, slots: List[int], *, locked: bool = False) -> None:
-        """Enter what `slots` hold now, and note under which word. Without the lock, what moves is left for later."""
-        seen = {first: bytearray(words) for first, words in self.seen.items()}
-        where = sorted(seen)
-        chunk, position = -1, -1
-        view: Any = None
-        for slot in slots:  # in the order of their chunks
-            if view is None or not chunk <= slot < chunk + 2 * len(seen[chunk]):
-                position = _find_chunk(where, slot)
-                chunk = where[position]
-                view = memoryview(seen[chunk]).cast("I")
-            copied = self._read(slot, locked=locked)
-            if copied is None:
-                continue
-            word, sealed_for, record = copied
-            self._enter_record(slot, sealed_for, record)
-            view[(slot - chunk) // SLOT_WORDS] = word
-        view = None
-        self.seen = {first: bytes(words) for first, words in seen.items()}
+        """Enter what `slots` hold now, and note under which word. Without the lock, what moves is left for later.
 
-    def _enter_record(self, slot: int, word: int, record: bytes) -> None:
-        wanted = record and (not self.flagged or record[7] & FLAG_PERSIST)
-        if wanted:
-            self.entered.add(slot)
-            self.writer.entry(word, record)
-        elif self.raw or slot in self.entered:
-            self.entered.discard(slot)
-            self.writer.entry(word, image.void(slot))
-
-    def _read(self, slot: int, *, locked: bool) -> Optional[Tuple[int, int, bytes]]:
-        """(the slot's word, the word that its record is sealed for, the record); None if it was being written.
-
-        Under the lock, the last is damage.
+        In one piece, since this has to be several times as fast as writers are, or the rounds never end.
         """
-        region = self.region
-        words = region.words
-        word = sealed_for = words[slot]
-        if word & WORD_PENDING:
-            if not locked:
-                return None
-            # Of a dead writer, and this handle is read-only.
-            sealed_for = word_before_mark(word)
-            if words[COMMIT] & 1:
-                sealed_for = final_word(sealed_for)
-        cell = slot + SLOT_CELL + 2 * (sealed_for & WORD_CELL)
-        try:
-            block = words[cell]
-            record = _ABSENT
-            if block:
-                at = block * UNIT
-                _, key_length, _, flags, value_length = RECORD_LENGTHS.unpack_from(region.data, at)
-                if self.flagged and not flags & FLAG_PERSIST and not locked:
-                    # Believed without the seal: it holds if the word is still the same at the end.
-                    return word, sealed_for, _ABSENT
-                record = region.data[at : at + RECORD_SIZE + key_length + value_length]
-            if crc32(record, sealed_for) == words[cell + 1] and words[slot] == word:
-                return word, sealed_for, record
-        except BROKEN:
-            pass
-        if locked:
-            raise RegionDamagedError(
-                f"the record of slot {slot} in {region.path} does not fit its seal: no image can be taken; `repair` "
-                "saves the rest",
-                path=region.path,
-                problems=(f"slot {slot}",),
-            )
-        return None
+        region, enter = self.region, self.writer.entry
+        words, data = region.words, region.data
+        flagged, everywhere, entered = self.flagged, bool(self.raw), self.entered
+        chunk = end = 0
+        view: Any = None
+        for slot in slots:
+            if not chunk <= slot < end:
+                chunk, end, view = self._chunk_of(slot)
+            word = sealed_for = words[slot]
+            if word & WORD_PENDING:
+                if not locked:
+                    continue
+                sealed_for = self._settled(word)
+            cell = slot + SLOT_CELL + 2 * (sealed_for & WORD_CELL)
+            try:
+                block = words[cell]
+                record = b""
+                if block:
+                    at = block * UNIT
+                    _, key_length, _, flags, value_length = RECORD_LENGTHS.unpack_from(data, at)
+                    if not flagged or flags & FLAG_PERSIST or locked:
+                        record = data[at : at + RECORD_SIZE + key_length + value_length]
+                    # else believed without the seal: it holds if the word is still the same at the end
+                seal = words[cell + 1]
+                whole = crc32(record, sealed_for) == seal or (block and not record)
+            except BROKEN:
+                whole = False
+            if not whole or words[slot] != word:
+                if locked:
+                    raise self._damaged(slot)
+                continue
+            if record and (not flagged or record[7] & FLAG_PERSIST):
+                entered.add(slot)
+                enter(sealed_for, seal, record)
+            elif everywhere or slot in entered:
+                entered.discard(slot)
+                enter(sealed_for, crc32(image.void(slot), sealed_for), image.void(slot))
+            view[(slot - chunk) // SLOT_WORDS] = word
+
+    def _chunk_of(self, slot: int) -> Tuple[int, int, Any]:
+        """(first slot, end, the words that the image holds) of the chunk that `slot` is in."""
+        for first, seen in self.seen.items():
+            if first <= slot < first + 2 * len(seen):
+                return first, first + 2 * len(seen), memoryview(seen).cast("I")
+        raise self._damaged(slot)
+
+    def _settled(self, word: int) -> int:
+        """The word that holds for a pending slot of a dead writer: this handle is read-only and cannot repair."""
+        before = word_before_mark(word)
+        return final_word(before) if self.region.words[COMMIT] & 1 else before
+
+    def _damaged(self, slot: int) -> RegionDamagedError:
+        return RegionDamagedError(
+            f"the record of slot {slot} in {self.region.path} does not fit its seal: no image can be taken; `repair` "
+            "saves the rest",
+            path=self.region.path,
+            problems=(f"slot {slot}",),
+        )
 
     # --- the instant -----------------------------------------------------------------------------------
-    def _finish(self, number: int) -> Facts:
-        self.writer.flush()
-        self.writer.holds_back = True  # a disk that is busy must not keep writers waiting
+    def _finish(self, number: int, most: int) -> Optional[Facts]:
+        """The last copy, and what holds at that instant; None if more than `most` slots were left for it."""
         self._enter()
         try:
-            region = self.region
-            words, longs = region.words, region.longs
-            self._copy_again(self._differences(), locked=True)
-            wall, clock = time.time_ns(), now_ns()
-            records = words[COUNT] if self.raw else len(self.entered)
-            return Facts(
-                version=int(longs[VERSION_LONG]),
-                cleared=int(longs[CLEARED_LONG]),
-                wall_ns=wall,
-                clock_ns=clock,
-                max_size=int(longs[MAX_SIZE_LONG]),
-                records=int(records),
-                number=number,
-                persist=int(words[PERSIST]),
-                evict=int(words[EVICT]),
-            )
+            left = self._differences(most)
+            if len(left) <= most:
+                self._copy_again(left, locked=True)
+                return self._facts(number)
         finally:
-            self.frame.coordinator.release()
+            self.frame.end()
+        self._copy_again(self._differences())
+        return None
+
+    def _facts(self, number: int) -> Facts:
+        words, longs = self.region.words, self.region.longs
+        wall, clock = time.time_ns(), now_ns()
+        records = words[COUNT] if self.raw else len(self.entered)
+        return Facts(
+            version=int(longs[VERSION_LONG]),
+            cleared=int(longs[CLEARED_LONG]),
+            wall_ns=wall,
+            clock_ns=clock,
+            max_size=int(longs[MAX_SIZE_LONG]),
+            records=int(records),
+            number=number,
+            persist=int(words[PERSIST]),
+            evict=int(words[EVICT]),
+        )
 
 
-def find_differences(old: bytes, new: bytes, low: int, high: int, first: int, found: List[int]) -> None:
-    """Append the slots whose words differ between the bytes `low` and `high` of a chunk's words.
+def find_differences(old: Union[bytes, bytearray], new: bytes, first: int, found: List[int]) -> None:
+    """Append to `found` the slots of the chunk at `first` whose words differ.
 
-    By halves, since comparing bytes costs next to nothing, and a loop over all words would take the time that
-    the lock may be held.
+    A loop over all words would take the time that the lock may be held; comparing bytes costs next to nothing.
     """
-    if high - low <= 4 * LEAF:
-        found += [first + 2 * at for at in range(low, high, 4) if old[at : at + 4] != new[at : at + 4]]
-        return
-    middle = (low + high) // 8 * 4
-    if old[low:middle] != new[low:middle]:
-        find_differences(old, new, low, middle, first, found)
-    if old[middle:high] != new[middle:high]:
-        find_differences(old, new, middle, high, first, found)
-
-
-def _find_chunk(where: List[int], slot: int) -> int:
-    from bisect import bisect_right
-
-    return bisect_right(where, slot) - 1
+    for at in range(0, len(new), PART):
+        a, b = old[at : at + PART], new[at : at + PART]
+        if a == b:
+            continue
+        both = int.from_bytes(a, "little") ^ int.from_bytes(b, "little")
+        last = -1
+        for match in _differs(both.to_bytes(len(b), "little")):
+            position = match.start() >> 2
+            if position != last:
+                last = position
+                found.append(first + 2 * at + SLOT_WORDS * position)

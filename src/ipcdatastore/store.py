@@ -12,13 +12,13 @@ from collections import namedtuple
 from collections.abc import MutableMapping
 
 from .cache import NOTHING, Cache
-from .codec import SERIALIZED, Codec, decode_key, encode_key, is_immutable, shorten, tuple_prefix
+from .codec import KEEP, SERIALIZED, Codec, decode_key, encode_key, flags_of, is_immutable, shorten, tuple_prefix
 from .engine import Engine
 from .errors import ArgumentError, ClosedError, ConflictError, InvalidNameError, KeyTypeError
 from .layout import FLAG_PERSIST, MAX_KEY
 from .platform import deadline, now_ns, uneven
 from .reader import Record
-from .writer import ANY, KEEP
+from .writer import ANY
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .cache import CacheKey
     from .codec import Key
     from .locks import NamedLock
+    from .restore import Restored
     from .transaction import Write
     from .unit import Transaction
     from .watching import Watch
@@ -639,6 +640,32 @@ class Datastore(Base):
         cache = self._cache
         return type(self)(self._engine, (*self._prefix, prefix), cache.max_entries, cache.max_bytes)
 
+    # --- images --------------------------------------------------------------------------------------
+    def flush(self) -> Optional[str]:
+        """Write everything persistent into a new image. Its path, when it is on the disk; None if nothing is.
+
+        Raises ``SnapshotError`` where the image directory cannot be used; older images are then as they were.
+        """
+        from .flush import flush
+
+        return flush(self._engine)
+
+    def backup(self, path: Any) -> int:
+        """Write every record, persistent or not, into one file, in place of what is there. How many records."""
+        from .flush import backup
+
+        return backup(self._engine, path)
+
+    def restore(self, path: Any, salvage: bool = False) -> Restored:
+        """Replace everything in the store by what an image or a backup holds, at one moment.
+
+        Raises ``SnapshotDamagedError`` with nothing changed where the image is damaged; with `salvage`, whatever of it
+        still fits its checksums is taken, and the result says what was lost.
+        """
+        result = self._engine.restore(path, salvage=salvage)
+        self._cache.clear()
+        return result
+
     # --- upkeep --------------------------------------------------------------------------------------
     def stats(self) -> Dict[str, Any]:
         """Figures of the region (bytes, records, versions) and of this handle (cache, reads past it, retries)."""
@@ -646,6 +673,7 @@ class Datastore(Base):
             "name": self._engine.name,
             "path": self._engine.path,
             **self._engine.facts(),
+            **self._engine.image_facts(),
             "cached": len(self._cache.records),
             "cached_bytes": self._cache.bytes,
             "uncached_reads": self.uncached_reads,
@@ -732,15 +760,6 @@ class UncachedDatastore(Datastore):
         if value is _MISSING:
             raise KeyError(key)
         return value
-
-
-def flags_of(persist: Optional[bool]) -> int:
-    """The record's flags that `persist` asks for."""
-    if persist is None:
-        return KEEP
-    if type(persist) is not bool:
-        raise ArgumentError(f"`persist` is True, False or None, not {persist!r}", name="persist", value=persist)
-    return FLAG_PERSIST if persist else 0
 
 
 def _seconds(timeout: Any) -> Optional[float]:

@@ -83,7 +83,7 @@ class Expiry:
                 new = words[first : first + SLOT_WORDS * count : SLOT_WORDS].tobytes()
                 old = self._known.get(first) or bytes(len(new))
                 if old != new:
-                    find_differences(old, new, 0, len(new), first, self._unread)
+                    find_differences(old, new, first, self._unread)
                 self._known[first] = new
         for slot in self._unread[:MOST_LEARNED]:
             word = words[slot]
