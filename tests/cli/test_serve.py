@@ -72,7 +72,7 @@ def test_what_is_marked_is_kept_with_no_persist(directory, tmp_path, serve):
 
 def test_there_is_one_service_a_store(directory, serve):
     first, _ = serve()
-    _, line = serve()
+    second, line = serve()
     assert line == ""
     _, error = second.communicate()
     assert second.returncode == FAILED

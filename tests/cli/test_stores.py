@@ -12,8 +12,9 @@ def test_stats(run, store):
     facts = json.loads(run("stats", "shop", "--json").output)
     assert (facts["name"], facts["records"], facts["serializer"]) == ("shop", 1, "pickle")
     assert "uncached_reads" not in facts
+    assert (facts["persist"], facts["flushed_at"], facts["coordinator"]) == ("keys", None, None)
     lines = dict(line.split("\t") for line in run("stats", "shop").output.splitlines())
-    assert lines == {name: str(value) for name, value in facts.items()}
+    assert lines == {name: "" if value is None else str(value) for name, value in facts.items()}
 
 
 def test_check_of_a_whole_store(run, store):

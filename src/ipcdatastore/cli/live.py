@@ -227,4 +227,4 @@ def sparkline(values: Any) -> str:
     '▁▂▅█'
     """
     highest = max(values, default=0) or 1
-    return "".join(BARS[min(len(BARS) - 1, round(value / highest * (len(BARS) - 1)))] for value in values)
+    return "".join(BARS[round(value / highest * (len(BARS) - 1))] for value in values)

@@ -121,7 +121,7 @@ def write_table(columns: Sequence[Tuple[str, str]], rows: Iterable[Sequence[Any]
 def write_facts(facts: Dict[str, Any]) -> None:
     """Names and figures: a grid on a terminal, lines in a pipe."""
     if not on_terminal():
-        write_rows((name, str(value)) for name, value in facts.items())
+        write_rows((name, "" if value is None else str(value)) for name, value in facts.items())
         return
     from rich.table import Table
     from rich.text import Text

@@ -77,7 +77,8 @@ def lock(bench: Bench) -> str:
     with handles[0].lock("turn"):
         with expect_error(ipcdatastore.LockTimeoutError, "a lock that somebody has"):
             handles[1].lock("turn", timeout=0.01).acquire()
-        handles[1].lock("other", timeout=0).acquire()
+        with handles[1].lock("other", timeout=0) as other:
+            expect(other.held, "a lock of another name is not free")
     handles[0]["sum"] = 0
 
     def work(store: ipcdatastore.Datastore) -> None:
