@@ -68,6 +68,7 @@ class Bench:
     def __init__(self, directory: str, quick: bool) -> None:
         self.directory = directory
         self.quick = quick
+        self.patience = PATIENCE
         self._stores: List[ipcdatastore.Datastore] = []
         self._names: Set[str] = set()
 

@@ -8,13 +8,13 @@ from typing import Any, Callable, List
 
 import ipcdatastore
 
-from .bench import PATIENCE, Bench, expect, expect_equal, expect_error
+from .bench import Bench, expect, expect_equal, expect_error
 
 WAKE_UPS = 20
 TURNS = 25
 
 
-def _in_thread(function: Callable[[], Any]) -> Callable[[], Any]:
+def _in_thread(bench: Bench, function: Callable[[], Any]) -> Callable[[], Any]:
     """Start it; what is given back waits for its end, and gives what it gave or raises what it raised."""
     results: List[Any] = []
 
@@ -28,7 +28,7 @@ def _in_thread(function: Callable[[], Any]) -> Callable[[], Any]:
     thread.start()
 
     def result() -> Any:
-        thread.join(2 * PATIENCE)
+        thread.join(2 * bench.patience)
         expect(results, "a thread did not come to its end")
         value, error = results[0]
         if error is not None:
@@ -44,7 +44,7 @@ def waiting(bench: Bench) -> str:
     version = 0
     slowest = 0.0
     for number in range(WAKE_UPS):
-        told = _in_thread(lambda: (other.wait("key", version, PATIENCE), time.perf_counter()))  # noqa: B023 - joined below
+        told = _in_thread(bench, lambda: (other.wait("key", version, bench.patience), time.perf_counter()))  # noqa: B023 - joined below
         if number % 2:
             time.sleep(0.002)  # asleep already; else perhaps not yet
         wanted, at = store.set("key", number), time.perf_counter()
@@ -60,7 +60,7 @@ def watching(bench: Bench) -> str:
     """A watch tells everything, once and in order."""
     store, other = bench.open("watching"), bench.open("watching")
     count = 50 if bench.quick else 500
-    with other.watch(timeout=PATIENCE) as events:
+    with other.watch(timeout=bench.patience) as events:
         for number in range(count):
             store[number] = number
         store.delete(0)
@@ -83,10 +83,10 @@ def lock(bench: Bench) -> str:
 
     def work(store: ipcdatastore.Datastore) -> None:
         for _ in range(TURNS):
-            with store.lock("turn", timeout=PATIENCE):
+            with store.lock("turn", timeout=bench.patience):
                 store["sum"] = store["sum"] + 1  # not atomic but for the lock
 
-    for ended in [_in_thread(lambda store=store: work(store)) for store in handles]:  # type: ignore[misc]
+    for ended in [_in_thread(bench, lambda store=store: work(store)) for store in handles]:  # type: ignore[misc]
         ended()
     expect_equal(handles[0]["sum"], 3 * TURNS, "the turns that were taken")
     return f"{3 * TURNS} turns, none at once"
