@@ -148,7 +148,7 @@ def _grid() -> Table:
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(width=10, style="dim")
+    grid.add_column(min_width=10, no_wrap=True, style="dim")
     return grid
 
 
@@ -192,7 +192,7 @@ def _upkeep(facts: Dict[str, Any]) -> RenderableType:
     from rich.text import Text
 
     grid = _grid()
-    grid.add_column(overflow="ellipsis", no_wrap=True)
+    grid.add_column(overflow="ellipsis", no_wrap=True, max_width=WIDTH - 18)
     grid.add_row("disk", flushed(facts))
     coordinator = facts["coordinator"]
     grid.add_row("service", Text(f"{coordinator}  {command_of(coordinator)}" if coordinator else "nobody"))

@@ -51,10 +51,10 @@ def _has_open(pid: int, path: str) -> bool:
 
 
 def command_of(pid: int) -> str:
-    """The command line of a process; ``""`` where nobody tells."""
+    """The command line of a process, without the folders of program and script; ``""`` where nobody tells."""
     try:
         with open(f"{PROC}/{pid}/cmdline", "rb") as file:
-            words = file.read().split(b"\0")
+            words = [word.decode("utf-8", "replace") for word in file.read().split(b"\0")]
     except OSError:
         return ""
-    return " ".join(word.decode("utf-8", "replace") for word in words).strip()
+    return " ".join([*map(os.path.basename, words[:2]), *words[2:]]).strip()

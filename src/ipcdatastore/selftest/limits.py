@@ -45,4 +45,4 @@ def full(bench: Bench) -> str:
     expect_equal(evicting[99], value, "the newest record")
     size = evicting.stats()["file_bytes"]
     expect(size <= MIB, f"the file has {size:,} bytes")
-    return f"refused after {stored}; with eviction the newest {left} of 100 stay"
+    return f"refused after {stored}; evicting keeps the newest {left} of 100"
