@@ -117,6 +117,18 @@ def test_a_killed_one_leaves_the_store_to_the_next(directory, serve):
         assert store.check() == []
 
 
+def test_one_whose_region_was_removed_ends(directory, tmp_path, serve):
+    process, _ = serve()
+    (directory / "shop.region").unlink()
+    _, error = process.communicate()
+    assert process.returncode == FAILED
+    assert "was removed" in error
+    assert error.count("\n") == 1
+    with open_shop(directory, snapshot_directory=tmp_path / "shop", persist=True) as store:
+        store["key"] = 1
+    assert len(list((tmp_path / "shop").iterdir())) == 1
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="abstract sockets")
 @pytest.mark.parametrize("address", ["notify.socket", "@ipcdatastore-test-{pid}"])
 def test_systemd_is_told(directory, tmp_path, serve, monkeypatch, address):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import ipcdatastore
 from ipcdatastore import archive, place, platform, region
@@ -13,7 +13,7 @@ from ipcdatastore import archive, place, platform, region
 from . import archives
 from .diagnosis import Finding, bad
 from .output import several
-from .regions import command_of, users
+from .regions import User, command_of, users
 from .units import size, span
 
 MOST_CHECKED = 256 << 20  # bytes of a store that is verified here: writers wait meanwhile
@@ -52,13 +52,16 @@ def opened(store: ipcdatastore.Datastore, path: str) -> Iterator[Finding]:
     yield wholeness(store, facts)
     yield writer_lock(path)
     yield openers(path)
-    yield service(facts)
+    yield service(facts, users(path))
     yield from archives.examine(facts["snapshot_directory"], wanted=facts["persist"] == "all", there=True)
 
 
-def service(facts: Dict[str, Any]) -> Finding:
+def service(facts: Dict[str, Any], opened_by: Optional[List[User]]) -> Finding:
     """Who writes images, and whether somebody should."""
     holder, name = facts["coordinator"], facts["name"]
+    if holder and opened_by is not None and all(user.pid != holder for user in opened_by):
+        text = f"process {holder}{_called(holder)} looks after a region that was removed"
+        return Finding("service", "warning", text, "stop it, and start it anew")
     if holder:
         text = f"process {holder}{_called(holder)} looks after it"
     elif facts["persist"] == "all" or facts["unflushed"]:

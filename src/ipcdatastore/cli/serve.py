@@ -73,7 +73,8 @@ def serve_verb(
 
     def note(problem: ipcdatastore.DatastoreError) -> None:
         problems.append(problem)
-        complain(str(problem))
+        with contextlib.suppress(OSError):  # whoever read stderr may be gone: no reason to stop serving
+            complain(str(problem))
 
     service = ipcdatastore.Service(
         name,

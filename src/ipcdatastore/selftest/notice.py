@@ -24,7 +24,7 @@ def _in_thread(bench: Bench, function: Callable[[], Any]) -> Callable[[], Any]:
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             results.append((None, error))
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=work)
     thread.start()
 
     def result() -> Any:
