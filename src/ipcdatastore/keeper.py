@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import threading
 
-from .errors import ClosedError, DatastoreError
+from .errors import ClosedError, DatastoreError, RegionNotFoundError
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class Keeper:
             try:
                 pause = upkeep.tick() if upkeep.begin() else LOOK_AGAIN
             except ClosedError:
+                return
+            except RegionNotFoundError as error:  # this handle will never be of use again
+                upkeep.problem = error
+                upkeep.on_problem(error)
+                upkeep.lock.release()
                 return
             except DatastoreError as error:  # the region was removed, or is damaged: somebody may mend that
                 upkeep.problem = error

@@ -16,7 +16,7 @@ from .codec import KEEP, SERIALIZED, Codec, decode_key, encode_key, flags_of, is
 from .engine import Engine
 from .errors import ArgumentError, ClosedError, ConflictError, InvalidNameError, KeyTypeError
 from .layout import FLAG_PERSIST, MAX_KEY
-from .platform import deadline, now_ns, uneven
+from .platform import deadline, lock_holder, now_ns, uneven
 from .reader import Record
 from .writer import ANY
 
@@ -668,12 +668,17 @@ class Datastore(Base):
 
     # --- upkeep --------------------------------------------------------------------------------------
     def stats(self) -> Dict[str, Any]:
-        """Figures of the region (bytes, records, versions) and of this handle (cache, reads past it, retries)."""
+        """Figures of the region (bytes, records, versions, images, the pid of whoever looks after it) and of this
+        handle (cache, reads past it, retries).
+        """
+        from .upkeep import LOCK_SUFFIX
+
         return {
             "name": self._engine.name,
             "path": self._engine.path,
             **self._engine.facts(),
             **self._engine.image_facts(),
+            "coordinator": lock_holder(self._engine.path + LOCK_SUFFIX),
             "cached": len(self._cache.records),
             "cached_bytes": self._cache.bytes,
             "uncached_reads": self.uncached_reads,

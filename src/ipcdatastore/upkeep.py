@@ -116,6 +116,8 @@ class Upkeep:
     def tick(self) -> float:
         """Do what is due. Seconds until there may be something to do again."""
         self.engine.check_open()
+        # Of a region that was removed, nobody wants images; and whoever made another waits for this lock.
+        self.engine.region.check_place(time.time_ns())
         pause = LONGEST_TICK
         due = self._expiry.tick()
         if due is not None:

@@ -9,13 +9,13 @@ import click
 from ipcdatastore.demo import Report, Settings, plain, run
 
 from . import output
-from .options import common
+from .options import common, examples
 from .root import NOT_FOUND, complain
 
 DEFAULTS = Settings()
 
 
-@click.command("demo")
+@click.command("demo", epilog=examples("ipcdatastore demo ~/Documents --readers 4"))
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
 @click.option(
     "--readers",

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import click
 
 from . import output, text
-from .options import common, open_store
+from .options import common, examples, name_argument, open_store
+from .regions import command_of
 from .root import NOT_FOUND
+from .units import size, span
 
 # Figures of the handle that `stats` has just opened, which say nothing about anybody else's.
-OWN = ("cached", "cached_bytes", "uncached_reads", "own_retries", "own_locked_reads", "own_lock_waits")
+OWN = ("cached", "cached_bytes", "uncached_reads", "own_retries", "own_locked_reads", "own_lock_waits", "restored")
 
 
-@click.command("stats")
-@click.argument("name")
+@click.command("stats", epilog=examples("ipcdatastore stats shop --json | jq .records"))
+@name_argument
 @common
 def stats_verb(name: str, directory: Optional[str], as_json: bool, timeout: float) -> None:
-    """Figures of the store."""
+    """Figures of the store.
+
+    Reads, retries and waits are those of all processes, past their caches, and near enough: each adds its own now and
+    then. Times are seconds since the epoch, sizes bytes.
+    """
     with open_store(name, directory, "r", timeout) as store:
         facts = {fact: value for fact, value in store.stats().items() if fact not in OWN}
     if as_json:
@@ -29,34 +35,39 @@ def stats_verb(name: str, directory: Optional[str], as_json: bool, timeout: floa
 
 
 def for_people(facts: Dict[str, Any]) -> Dict[str, str]:
-    """Thousands separated, and bytes with a unit that can be grasped."""
+    """Thousands separated, bytes with a unit that can be grasped, and times as how long ago."""
     shown = {}
     for name, value in facts.items():
-        if type(value) is bool:
+        if name in WORDS:
+            label, words = WORDS[name]
+            shown[label] = words(value)
+        elif type(value) is bool:
             shown[name] = "yes" if value else "no"
         elif type(value) is not int:
             shown[name] = str(value)
         elif name.endswith("_bytes") or name == "max_size":
-            shown[name.replace("_bytes", "")] = f"{value:,} bytes{in_units(value)}"
+            shown[name.replace("_bytes", "")] = f"{value:,} bytes{f' ({size(value)})' if value >= 1024 else ''}"
         else:
             shown[name] = f"{value:,}"
     return shown
 
 
-def in_units(value: int) -> str:
-    """A second, rounded form of a number of bytes.
-
-    >>> in_units(1000), in_units(1 << 30)
-    ('', ' (1.0 GiB)')
-    """
-    for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if value >= 1 << power:
-            return f" ({value / (1 << power):.1f} {unit})"
-    return ""
+def _coordinator(pid: Optional[int]) -> str:
+    return f"process {pid}  {command_of(pid)}" if pid else "nobody"
 
 
-@click.command("check")
-@click.argument("name")
+WORDS: Dict[str, Tuple[str, Callable[[Any], str]]] = {
+    "persist": ("kept on disk", lambda policy: "every key" if policy == "all" else "marked keys"),
+    "snapshot_directory": ("images", str),
+    "image_number": ("last image", lambda number: f"{number:08}" if number else "none"),
+    "flushed_at": ("flushed", lambda at: "never" if at is None else f"{span(time.time() - at)} ago"),
+    "unflushed": ("changed since", lambda value: "yes" if value else "no"),
+    "coordinator": ("looked after by", _coordinator),
+}
+
+
+@click.command("check", epilog=examples("ipcdatastore check shop && echo whole"))
+@name_argument
 @common
 @click.pass_context
 def check_verb(ctx: click.Context, name: str, directory: Optional[str], as_json: bool, timeout: float) -> None:
@@ -83,12 +94,9 @@ def check_verb(ctx: click.Context, name: str, directory: Optional[str], as_json:
 
 def show_check(name: str, problems: Any, records: int, seconds: float) -> None:
     """The verdict, in colour."""
-    from rich.text import Text
-
-    console = output.console()
     if not problems:
-        console.print(Text.assemble(("✔ ", "green"), f"{name} is whole: {records:,} records, {seconds * 1000:,.0f} ms"))
+        output.say_so("good", f"{name} is whole: {output.several(records, 'record')}, {seconds * 1000:,.0f} ms")
         return
-    console.print(Text.assemble(("✘ ", "bold red"), f"{name}: {len(problems):,} problems"))
+    output.say_so("bad", f"{name}: {output.several(len(problems), 'problem')}; `ipcdatastore repair {name}` mends it")
     for problem in problems:
-        console.print(Text(f"  {text.printable(problem)}"))
+        output.say_so("note", problem)

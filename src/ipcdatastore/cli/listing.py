@@ -10,12 +10,11 @@ import click
 import ipcdatastore
 
 from . import output, text
-from .options import common, open_store
+from .options import common, examples, name_argument, open_store
+from .units import span
 
 if TYPE_CHECKING:
     from ipcdatastore.codec import Key
-
-MOST_SHOWN = 60  # characters of a value in a table
 
 
 class Line(NamedTuple):
@@ -26,8 +25,11 @@ class Line(NamedTuple):
     error: str
 
 
-@click.command("list")
-@click.argument("name")
+@click.command(
+    "list",
+    epilog=examples("ipcdatastore list shop skin. --values", "ipcdatastore list shop --json | jq -r .[].key"),
+)
+@name_argument
 @click.argument("prefix", required=False)
 @click.option("--values", is_flag=True, help="The values too.")
 @common
@@ -38,7 +40,8 @@ def list_verb(
 
     With PREFIX, those str keys that begin with it, and those tuples whose first item does: the keys of a
     namespace are such tuples. In a pipe, a line is: key, type of the value, bytes, version, time of writing,
-    time of expiry (seconds since the epoch; empty if never), and with --values the value.
+    time of expiry (seconds since the epoch; empty if never), "persistent" if it is marked to be kept on disk, and with
+    --values the value.
     """
     with open_store(name, directory, "r", timeout) as store:
         lines = read_lines(store, prefix)
@@ -89,10 +92,10 @@ def row_of(line: Line, values: bool) -> List[str]:
     """One key in a pipe."""
     entry = line.entry
     if entry is None:
-        return [text.key_line(line.key), "?", "", "", "", "", *([text.printable(line.error)] * values)]
+        return [text.key_line(line.key), "?", "", "", "", "", "", *([text.printable(line.error)] * values)]
     expires = "" if entry.expires_at is None else f"{entry.expires_at:.3f}"
     row = [text.key_line(entry.key), type(entry.value).__name__, str(entry.size), str(entry.version)]
-    row += [f"{entry.written_at:.3f}", expires]
+    row += [f"{entry.written_at:.3f}", expires, "persistent" if entry.persistent else ""]
     return row + [text.value_line(entry.value)] * values
 
 
@@ -101,39 +104,19 @@ def show_list(lines: List[Line], values: bool, name: str) -> None:
     from rich.text import Text
 
     columns = [("key", "left"), ("type", "left"), ("bytes", "right"), ("version", "right"), ("written", "left")]
-    columns += [("expires", "left")]
+    columns += [("expires", "left"), ("on disk", "left")]
     columns += [("value", "left")] * values
     rows: List[List[Any]] = []
     for line in lines:
         key, entry = Text(text.key_line(line.key), "cyan"), line.entry
         if entry is None:
-            rows.append([key, Text("unreadable", "red"), "", "", "", "", *([Text(line.error, "red")] * values)])
+            rows.append([key, Text("unreadable", "red"), "", "", "", "", "", *([Text(line.error, "red")] * values)])
             continue
         expires = "" if entry.expires_at is None else f"in {span(entry.expires_at - time.time())}"
         row = [key, type(entry.value).__name__, f"{entry.size:,}", f"{entry.version:,}"]
         row += [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.written_at)), expires]
-        rows.append(row + [shorten(text.value_line(entry.value))] * values)
+        row += ["✔" if entry.persistent else ""]
+        rows.append(row + [text.shorten(text.value_line(entry.value))] * values)
     if rows:
         output.write_table(columns, rows)
-    output.console().print(Text(f" {len(rows):,} {'key' if len(rows) == 1 else 'keys'} in {name}", "dim"))
-
-
-def shorten(line: str) -> str:
-    """As much of a value as a table has room for."""
-    return line if len(line) <= MOST_SHOWN else line[: MOST_SHOWN - 1] + "…"
-
-
-def span(seconds: float) -> str:
-    """A time to come, for people.
-
-    >>> span(59.4), span(3700), span(200000)
-    ('59 s', '1 h 1 min', '2 d 7 h')
-    """
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    output.console().print(Text(f" {output.several(len(rows), 'key')} in {name}", "dim"))

@@ -2,36 +2,69 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import click
 
 import ipcdatastore
 
-from . import text
+from . import complete, text
 
 if TYPE_CHECKING:
     from ipcdatastore.codec import Key
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+LOCK_TIMEOUT = 10.0  # seconds
+
+
+def parse_size(text: str) -> int:
+    """A number of bytes.
+
+    >>> parse_size("1048576"), parse_size("512M"), parse_size("1.5 GiB")
+    (1048576, 536870912, 1610612736)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no number of bytes, such as 1048576, 512M or 2G")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+
+
+def examples(*lines: str) -> str:
+    """What stands at the end of a verb's help."""
+    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
+
+
+def name_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """NAME, the store that a verb speaks of."""
+    return click.argument("name", shell_complete=complete.names)(function)
+
+
+def key_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """KEY of that store."""
+    return click.argument("key", shell_complete=complete.keys)(function)
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Whether a script reads it."""
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON, for scripts.")(function)
+
+
+def directory_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Which place the store is in."""
+    return click.option("--directory", metavar="DIR", help="Where the store is, if not in the default place.")(function)
 
 
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that every verb has."""
-    for option in (
-        click.option(
-            "--timeout",
-            type=click.FloatRange(0),
-            default=10.0,
-            show_default=True,
-            metavar="SECONDS",
-            help="How long to wait for a lock.",
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Write JSON, for scripts."),
-        click.option("--directory", metavar="DIR", help="Where the store is, if not in the default place."),
-    ):
-        function = option(function)
-    return function
+    """The options that every verb has whose time-out is that of a lock."""
+    timeout = click.option(
+        "--timeout",
+        type=click.FloatRange(0),
+        default=LOCK_TIMEOUT,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for a lock.",
+    )
+    return directory_option(json_option(timeout(function)))
 
 
 def key_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,6 +87,8 @@ def parse_key(key: str, key_type: str) -> Key:
         raise click.BadParameter(f"{key!r} is not of type {key_type}: {error}", param_hint="KEY") from None
 
 
-def open_store(name: str, directory: Optional[str], mode: str, timeout: float) -> ipcdatastore.Datastore:
+def open_store(
+    name: str, directory: Optional[str], mode: str, timeout: float = LOCK_TIMEOUT, **more: Any
+) -> ipcdatastore.Datastore:
     """The store, with no cache of its own: nothing is read twice here."""
-    return ipcdatastore.open(name, directory=directory, mode=mode, timeout=timeout, cache_entries=0)
+    return ipcdatastore.open(name, directory=directory, mode=mode, timeout=timeout, cache_entries=0, **more)

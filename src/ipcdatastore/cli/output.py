@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, Sequence, Tuple
 
 from . import text
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 
 def on_terminal() -> bool:
@@ -23,6 +25,42 @@ def console() -> Console:
     return Console(highlight=False)
 
 
+def several(number: int, thing: str) -> str:
+    """A number of things.
+
+    >>> several(1, "key"), several(1200, "key")
+    ('1 key', '1,200 keys')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+MARKS = {"good": ("✔", "green"), "warning": ("!", "yellow"), "bad": ("✘", "bold red"), "note": ("·", "dim")}
+
+
+def mark(kind: str) -> Text:
+    """A tick, a cross, or what is between them."""
+    from rich.text import Text
+
+    return Text(*MARKS[kind])
+
+
+def say_so(kind: str, line: str) -> None:
+    """A line with its mark, on a terminal."""
+    from rich.text import Text
+
+    console().print(Text.assemble(mark(kind), " ", text.printable(line, exact=False)), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Something on a terminal that takes its time."""
+    if not on_terminal():
+        yield
+        return
+    with console().status(text.printable(what, exact=False), spinner="dots"):
+        yield
+
+
 def write_line(line: str) -> None:
     """A line of UTF-8, whatever the locale says: a script shall find the same everywhere."""
     write_bytes(text.utf8(line) + b"\n")
@@ -31,6 +69,11 @@ def write_line(line: str) -> None:
 def write_bytes(data: bytes) -> None:
     """Bytes as they are."""
     sys.stdout.buffer.write(data)
+
+
+def flush() -> None:
+    """Now: somebody waits for the line."""
+    sys.stdout.flush()
 
 
 def write_json(document: Any) -> None:
@@ -78,7 +121,7 @@ def write_table(columns: Sequence[Tuple[str, str]], rows: Iterable[Sequence[Any]
 def write_facts(facts: Dict[str, Any]) -> None:
     """Names and figures: a grid on a terminal, lines in a pipe."""
     if not on_terminal():
-        write_rows((name, str(value)) for name, value in facts.items())
+        write_rows((name, "" if value is None else str(value)) for name, value in facts.items())
         return
     from rich.table import Table
     from rich.text import Text

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import click
 
 from . import output, text
-from .options import common, key_option, open_store, parse_key
+from .options import common, examples, key_argument, key_option, name_argument, open_store, parse_key
 from .root import NOT_FOUND, complain
 
-if TYPE_CHECKING:
-    pass
 
-MOST_SHOWN = 60  # characters of a value in a table
-
-
-@click.command("get")
-@click.argument("name")
-@click.argument("key")
+@click.command(
+    "get",
+    epilog=examples("ipcdatastore get shop colour", """ipcdatastore get shop '["skin", 7]' --key-type json --json"""),
+)
+@name_argument
+@key_argument
 @key_option
 @click.option("--raw", is_flag=True, help="Write a str or bytes as it is, with no line end.")
 @common

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Any, Iterator, List, Optional
 
@@ -22,15 +23,33 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 # A new verb is a line here, and a click command of that name in the module. The order is that of `--help`.
-VERBS = {
-    "get": "read",
-    "list": "listing",
-    "set": "write",
-    "delete": "write",
-    "stats": "inspect",
-    "check": "inspect",
-    "demo": "demonstrate",
+SECTIONS = {
+    "Keys": {
+        "get": "read",
+        "set": "write",
+        "delete": "write",
+        "list": "listing",
+        "wait": "follow",
+        "watch": "follow",
+    },
+    "A store": {
+        "stats": "inspect",
+        "top": "live",
+        "check": "inspect",
+        "repair": "mend",
+        "backup": "images",
+        "restore": "images",
+        "clear": "mend",
+        "serve": "serve",
+    },
+    "This machine": {
+        "doctor": "doctor",
+        "selftest": "prove",
+        "demo": "demonstrate",
+        "completion": "completion",
+    },
 }
+VERBS = {verb: module for section in SECTIONS.values() for verb, module in section.items()}
 
 
 class Verbs(click.Group):
@@ -47,9 +66,17 @@ class Verbs(click.Group):
         command: click.Command = getattr(import_module(f".{VERBS[cmd_name]}", __package__), f"{cmd_name}_verb")
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs, section by section, their columns in line."""
+        width = max(map(len, VERBS))
+        for section, verbs in SECTIONS.items():
+            commands = [(verb, self.get_command(ctx, verb)) for verb in verbs]
+            with formatter.section(section):
+                formatter.write_dl([(verb.ljust(width), one.get_short_help_str(80)) for verb, one in commands if one])
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb."""
-        with errors_as_codes(ctx):
+        with errors_as_codes(ctx), warnings_as_lines():
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -66,7 +93,8 @@ def errors_as_codes(ctx: click.Context) -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         ctx.exit(BROKEN_PIPE)
     except ipcdatastore.RegionNotFoundError as error:
-        complain(f"{str(error).split(';')[0]}; `ipcdatastore set` creates one")
+        hint = "--create makes it" if ctx.invoked_subcommand == "restore" else "`ipcdatastore set` creates one"
+        complain(f"{str(error).split(';')[0]}; {hint}")
         ctx.exit(FAILED)
     except (ipcdatastore.DatastoreError, OSError) as error:
         complain(str(error))
@@ -74,6 +102,23 @@ def errors_as_codes(ctx: click.Context) -> Iterator[None]:
     except KeyboardInterrupt:
         complain("interrupted")
         ctx.exit(INTERRUPTED)
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """That an older image had to do is worth a line, but not one with the place in the source."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ipcdatastore.RestoreWarning)
+        show = warnings.showwarning
+
+        def show_one(message: Any, category: Any, *more: Any, **others: Any) -> None:
+            if issubclass(category, ipcdatastore.RestoreWarning):
+                complain(str(message))
+            else:
+                show(message, category, *more, **others)
+
+        warnings.showwarning = show_one
+        yield
 
 
 def complain(line: str) -> None:
@@ -87,7 +132,8 @@ def complain(line: str) -> None:
     epilog="""\b
 Exit codes:
     0  done
-    1  not found, or not done (`set --add`, `--version`); `check` or `demo` found something wrong
+    1  not found, or not done (`set --add`, `set --version`, `clear`), or not in time (`wait`, `watch`);
+       something wrong was found (`check`, `repair`, `doctor`, `selftest`, `demo`)
     2  wrong usage
     3  the store refused or failed: one line on stderr says why
   130  interrupted
@@ -100,5 +146,5 @@ On a terminal the output is a table; in a pipe it is tab-separated lines; with -
 def root() -> None:
     """Look into, and change, the stores that the processes of this machine share.
 
-    NAME is the name of a store, as in `ipcdatastore.open(NAME)`. Only `set` creates one.
+    NAME is the name of a store, as in `ipcdatastore.open(NAME)`. Only `set`, `serve` and `restore --create` create one.
     """

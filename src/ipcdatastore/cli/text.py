@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ipcdatastore.codec import Key
 
 LONGEST_INT = 14_000  # bits
+MOST_SHOWN = 60  # characters of a value in a table
 MARKERS = ("$bytes", "$float", "$items", "$repr")
 
 
@@ -78,6 +79,7 @@ def entry_facts(entry: Entry) -> Dict[str, Any]:
         "size": entry.size,
         "written_at": entry.written_at,
         "expires_at": entry.expires_at,
+        "persistent": entry.persistent,
     }
 
 
@@ -186,6 +188,11 @@ def value_line(value: Any) -> str:
     if type(value) in (bool, int, float, list, tuple, dict) or value is None:
         return dumps(value)
     return printable(repr_of(value))
+
+
+def shorten(line: str) -> str:
+    """As much of a value as a table has room for."""
+    return line if len(line) <= MOST_SHOWN else line[: MOST_SHOWN - 1] + "…"
 
 
 def printable(text: str, *, exact: bool = True) -> str:

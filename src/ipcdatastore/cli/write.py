@@ -8,13 +8,21 @@ from typing import Any, Optional
 import click
 
 from . import output, text
-from .options import common, key_option, open_store, parse_key
+from .options import common, examples, key_argument, key_option, name_argument, open_store, parse_key
 from .root import NOT_FOUND, complain
 
 
-@click.command("set")
-@click.argument("name")
-@click.argument("key")
+@click.command(
+    "set",
+    epilog=examples(
+        "ipcdatastore set shop colour red --expire 3600",
+        """ipcdatastore set shop size '{"width": 3, "height": 4}' --type json""",
+        "ipcdatastore set --type int -- shop level -5",
+        "date | ipcdatastore set shop now -",
+    ),
+)
+@name_argument
+@key_argument
 @click.argument("value", required=False)
 @key_option
 @click.option(
@@ -26,6 +34,7 @@ from .root import NOT_FOUND, complain
     help="What VALUE is. bytes is base64; raw is bytes as they come; none takes no VALUE.",
 )
 @click.option("--expire", type=float, metavar="SECONDS", help="Gone after so long.")
+@click.option("--persist/--no-persist", default=None, help="Mark KEY to be kept on disk, or take the mark away.")
 @click.option("--add", is_flag=True, help="Only if KEY is not there.")
 @click.option(
     "--version", type=click.IntRange(0), metavar="N", help="Only if KEY is still at version N (0: not there)."
@@ -40,6 +49,7 @@ def set_verb(
     key_type: str,
     value_type: str,
     expire: Optional[float],
+    persist: Optional[bool],
     add: bool,
     version: Optional[int],
     directory: Optional[str],
@@ -49,7 +59,7 @@ def set_verb(
     """Store VALUE under KEY; creates the store.
 
     With `-` as VALUE it is read from stdin, less one line end at its end (raw: exactly). A VALUE or KEY that
-    begins with a dash goes behind `--`: set --type int -- demo level -5
+    begins with a dash goes behind `--`.
     """
     if add and version is not None:
         raise click.UsageError("--add is --version 0: give one of them")
@@ -58,9 +68,9 @@ def set_verb(
     condition = 0 if add else version
     with open_store(name, directory, "c", timeout) as store:
         if condition is None:
-            stored: Optional[int] = store.set(wanted, parsed, expire=expire)
+            stored: Optional[int] = store.set(wanted, parsed, expire=expire, persist=persist)
         else:
-            stored = store.compare_and_set(wanted, parsed, condition, expire=expire)
+            stored = store.compare_and_set(wanted, parsed, condition, expire=expire, persist=persist)
     if stored is None:
         complain(
             f"{key!r} was left as it is: it is {'there already' if not condition else f'not at version {condition}'}"
@@ -98,9 +108,9 @@ def from_stdin() -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-@click.command("delete")
-@click.argument("name")
-@click.argument("key")
+@click.command("delete", epilog=examples("ipcdatastore delete shop colour"))
+@name_argument
+@key_argument
 @key_option
 @common
 @click.pass_context

@@ -1,4 +1,4 @@
-"""The command line: what it prints to whom, what it exits with, and that reading creates nothing."""
+"""`get`, `set`, `delete` and `list`, and values as text."""
 
 import base64
 import datetime
@@ -11,72 +11,12 @@ import time
 
 import pytest
 
-import ipcdatastore
-
-pytest.importorskip("click")
-pytest.importorskip("rich")
-
-from click.testing import CliRunner
-
+from cli.program import PROGRAM, on_terminal
 from ipcdatastore.cli import text
-from ipcdatastore.cli.root import BROKEN_PIPE, FAILED, INTERRUPTED, NOT_FOUND, OK, USAGE, VERBS, root
-
-PROGRAM = [sys.executable, "-m", "ipcdatastore"]
+from ipcdatastore.cli.root import FAILED, NOT_FOUND, OK, USAGE
 
 
-@pytest.fixture
-def run(directory):
-    """Run a verb in this process, with the test's own directory; its output is that of a pipe."""
-    try:
-        runner = CliRunner(mix_stderr=False)
-    except TypeError:  # click 8.2 no longer mixes, and has no such option
-        runner = CliRunner()
-
-    def invoke(verb, *arguments, stdin=None, code=OK):
-        result = runner.invoke(root, [verb, "--directory", str(directory), *arguments], input=stdin)
-        assert result.exit_code == code, (result.output, result.stderr, result.exception)
-        if code == FAILED or (code == NOT_FOUND and verb != "check"):
-            assert result.stderr.count("\n") == 1
-        return result
-
-    return invoke
-
-
-@pytest.fixture
-def store(directory):
-    with ipcdatastore.open("shop", directory=directory) as store:
-        yield store
-        assert store.check() == []
-
-
-def start(directory, *arguments, **options):
-    """Start the real program, with the test's own directory."""
-    environment = {**os.environ, "IPCDATASTORE_DIR": str(directory)}
-    return subprocess.Popen([*PROGRAM, *arguments], env=environment, **options)
-
-
-def on_terminal(directory, *arguments, columns=100):
-    """Exit code and output of the real program on a terminal."""
-    pty = pytest.importorskip("pty")
-    ours, its = pty.openpty()
-    environment = {**os.environ, "IPCDATASTORE_DIR": str(directory), "TERM": "xterm", "COLUMNS": str(columns)}
-    environment.pop("NO_COLOR", None)
-    process = subprocess.Popen([*PROGRAM, *arguments], env=environment, stdout=its, stderr=its, stdin=its)
-    os.close(its)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(ours, 65536)
-        except OSError:  # Linux's end of file
-            break
-        if not piece:
-            break
-        shown += piece
-    os.close(ours)
-    return process.wait(), shown.decode("utf-8")
-
-
-# --- set and get -----------------------------------------------------------------------------------------
+# --- set and get ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("value_type", "given", "value"),
     [
@@ -148,7 +88,8 @@ def test_get_as_json_tells_all_about_the_key(run, store):
     assert told.pop("written_at") == pytest.approx(time.time(), abs=900)
     assert told.pop("expires_at") == pytest.approx(time.time() + 1000, abs=900)
     assert told.pop("size") > 0
-    assert told == {"key": ["skin", 7], "value": {"a": {"$bytes": "AA=="}}, "type": "dict", "version": version}
+    rest = {"type": "dict", "version": version, "persistent": False}
+    assert told == {"key": ["skin", 7], "value": {"a": {"$bytes": "AA=="}}, **rest}
 
 
 def test_get_raw_writes_exactly_what_is_there(run, store):
@@ -227,7 +168,17 @@ def test_wrong_usage(run, store, arguments):
     assert len(store) == 0
 
 
-# --- delete ----------------------------------------------------------------------------------------------
+def test_set_marks_a_key_to_be_kept_on_disk(run, store):
+    run("set", "shop", "key", "value", "--persist")
+    assert store.get_entry("key").persistent
+    run("set", "shop", "key", "other")
+    assert json.loads(run("get", "shop", "key", "--json").output)["persistent"]
+    assert run("list", "shop").output.rstrip("\n").split("\t")[6] == "persistent"
+    run("set", "shop", "key", "other", "--no-persist", "--version", str(store.get_entry("key").version))
+    assert not store.get_entry("key").persistent
+
+
+# --- delete --------------------------------------------------------------------------------------------
 def test_delete(run, store):
     store["key"] = 1
     assert run("delete", "shop", "key").output == ""
@@ -237,7 +188,7 @@ def test_delete(run, store):
     assert json.loads(result.stdout) == {"key": "key", "deleted": False}
 
 
-# --- list ------------------------------------------------------------------------------------------------
+# --- list ----------------------------------------------------------------------------------------------
 def test_list_in_a_pipe_is_sorted_and_a_line_a_key(run, store):
     store.update({"b": 1, "a\tb\n": "x", 10: None, 9: None, b"\0": 1, ("n", "k"): 1, ("n", 2): 1})
     lines = [line.split("\t") for line in run("list", "shop", "--values").output.splitlines()]
@@ -245,8 +196,8 @@ def test_list_in_a_pipe_is_sorted_and_a_line_a_key(run, store):
         "9", "10", "a\\tb\\n", "b", '{"$bytes": "AA=="}', '["n", 2]', '["n", "k"]',
     ]  # fmt: skip
     assert lines[3][1:4] == ["int", str(store.get_entry("b").size), str(store.get_entry("b").version)]
-    assert lines[3][5:] == ["", "1"]
-    assert {len(line) for line in lines} == {7}
+    assert lines[3][5:] == ["", "", "1"]
+    assert {len(line) for line in lines} == {8}
 
 
 def test_list_with_a_prefix_finds_text_and_namespaces(run, store):
@@ -287,156 +238,7 @@ def test_values_that_no_json_holds(run, store):
         run("get", "shop", key, "--json")
 
 
-# --- stats and check -------------------------------------------------------------------------------------
-def test_stats(run, store):
-    store["key"] = 1
-    facts = json.loads(run("stats", "shop", "--json").output)
-    assert (facts["name"], facts["records"], facts["serializer"]) == ("shop", 1, "pickle")
-    assert "uncached_reads" not in facts
-    lines = dict(line.split("\t") for line in run("stats", "shop").output.splitlines())
-    assert lines == {name: str(value) for name, value in facts.items()}
-
-
-def test_check_of_a_whole_store(run, store):
-    store["key"] = 1
-    assert run("check", "shop").output == ""
-    told = json.loads(run("check", "shop", "--json").output)
-    assert told == {"name": "shop", "whole": True, "problems": [], "records": 1}
-
-
-def test_check_of_a_damaged_store(run, directory):
-    with ipcdatastore.open("shop", directory=directory) as store:
-        store["key"] = "value" * 100
-    path = directory / "shop.region"
-    data = path.read_bytes()
-    path.write_bytes(data.replace(b"valuevalue", b"valueVALUE"))
-    problems = run("check", "shop", code=NOT_FOUND).output.splitlines()
-    assert problems
-    told = json.loads(run("check", "shop", "--json", code=NOT_FOUND).output)
-    assert told["problems"] == problems
-    assert not told["whole"]
-
-
-# --- errors ----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("verb", ["get", "list", "delete", "stats", "check"])
-def test_only_set_creates_a_store(run, directory, verb):
-    error = run(verb, "shop", *(["key"] if verb in ("get", "delete") else []), code=FAILED).stderr
-    assert "no region 'shop'" in error
-    assert "`ipcdatastore set`" in error
-    assert list(directory.iterdir()) == []
-
-
-@pytest.mark.parametrize("verb", ["get", "list", "stats"])
-def test_reading_changes_nothing(run, store, directory, verb):
-    store["key"] = 1
-    before = (directory / "shop.region").read_bytes()
-    run(verb, "shop", *(["key"] if verb == "get" else []))
-    assert (directory / "shop.region").read_bytes() == before
-
-
-def test_an_error_is_one_line(directory):
-    process = start(directory, "get", "a/b", "key", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    out, err = process.communicate()
-    assert process.returncode == FAILED
-    assert out == b""
-    assert err.startswith(b"ipcdatastore: the name 'a/b' has characters")
-    assert err.count(b"\n") == 1
-
-
-def test_a_held_lock_is_waited_for_as_long_as_told(run, store):
-    store["key"] = 1
-    store._engine.coordinator.acquire()
-    try:
-        assert run("set", "shop", "key", "2", "--timeout", "0.05", code=FAILED).stderr
-    finally:
-        store._engine.coordinator.release()
-    assert store["key"] == 1
-
-
-@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
-def test_a_broken_pipe_is_quiet(directory, store):
-    store.set_many({f"key {number}": "x" * 1000 for number in range(2000)})
-    process = start(directory, "list", "shop", "--values", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.readline()
-    process.stdout.close()
-    error = process.stderr.read()
-    process.stderr.close()
-    assert process.wait() == BROKEN_PIPE
-    assert error == b""
-
-
-def test_interrupted(run, store, monkeypatch):
-    def interrupt(*arguments, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(ipcdatastore, "open", interrupt)
-    assert run("get", "shop", "key", code=INTERRUPTED).stderr == "ipcdatastore: interrupted\n"
-
-
-# --- the program -----------------------------------------------------------------------------------------
-def test_version_and_help(directory):
-    process = start(directory, "--version", stdout=subprocess.PIPE)
-    assert process.communicate()[0].split() == [b"ipcdatastore", ipcdatastore.__version__.encode()]
-    told = CliRunner().invoke(root, ["--help"]).output
-    assert all(f"\n  {verb} " in told for verb in VERBS)
-    assert "Exit codes:" in told
-    assert "\n  130  " in told.replace("    ", "  ")
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_and_the_common_options(verb):
-    told = CliRunner().invoke(root, [verb, "--help"]).output
-    assert all(option in told for option in ("--directory", "--json", "--timeout"))
-
-
-@pytest.mark.parametrize("missing", [["click"], ["rich"], ["click", "rich"]])
-def test_without_the_extra_it_says_how_to_get_it(missing):
-    script = f"import sys; sys.modules.update(dict.fromkeys({missing})); import ipcdatastore.cli as c; c.main(['-h'])"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert result.returncode == USAGE
-    assert result.stdout == b""
-    assert b'pip install "ipcdatastore[cli]"' in result.stderr
-    assert result.stderr.count(b"\n") == 1
-
-
-def test_a_pipe_never_imports_rich(directory, store):
-    store["key"] = 1
-    script = "import sys; from ipcdatastore.cli.root import root; root(sys.argv[1:], standalone_mode=False)"
-    script += "; print('rich' in sys.modules)"
-    for verb in (["get", "shop", "key"], ["list", "shop"], ["stats", "shop"], ["check", "shop"]):
-        command = [sys.executable, "-c", script, *verb, "--directory", str(directory)]
-        assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.endswith(b"False\n")
-
-
-# --- on a terminal ---------------------------------------------------------------------------------------
-def test_list_on_a_terminal_is_a_table(directory, store):
-    store.update({"a": 1, "evil\x1b[2J[red]": "line\nline\x07"})
-    code, shown = on_terminal(directory, "list", "shop", "--values")
-    assert code == OK
-    assert "version" in shown
-    assert "2 keys in shop" in shown
-    assert "evil\\x1b[2J[red]" in shown
-    assert "line\\nline\\x07" in shown
-    assert "\x1b[2J" not in shown
-    assert "\x1b[36m" in shown
-
-
-def test_get_on_a_terminal(directory, store):
-    store.update(text="C:\\dir\nsecond\x1b[2J", data={"a": [1, 2]}, gone="")
-    assert on_terminal(directory, "get", "shop", "text") == (OK, "C:\\dir\r\nsecond\\x1b[2J\r\n")
-    assert "'a'" in on_terminal(directory, "get", "shop", "data")[1]
-    assert on_terminal(directory, "get", "shop", "nothing")[0] == NOT_FOUND
-
-
-def test_stats_and_check_on_a_terminal(directory, store):
-    store["a"] = 1
-    assert "1.0 GiB" in on_terminal(directory, "stats", "shop")[1]
-    code, shown = on_terminal(directory, "check", "shop")
-    assert code == OK
-    assert "shop is whole: 1 record" in shown
-
-
-# --- values as text --------------------------------------------------------------------------------------
+# --- values as text ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "value",
     [
@@ -457,3 +259,23 @@ def test_a_tuple_comes_back_as_a_list():
 
 def test_bytes_are_base64(store):
     assert text.to_json(b"\xff\0") == {"$bytes": base64.b64encode(b"\xff\0").decode()}
+
+
+# --- on a terminal ---------------------------------------------------------------------------------------
+def test_list_on_a_terminal_is_a_table(directory, store):
+    store.update({"a": 1, "evil\x1b[2J[red]": "line\nline\x07"})
+    code, shown = on_terminal(directory, "list", "shop", "--values")
+    assert code == OK
+    assert "version" in shown
+    assert "2 keys in shop" in shown
+    assert "evil\\x1b[2J[red]" in shown
+    assert "line\\nline\\x07" in shown
+    assert "\x1b[2J" not in shown
+    assert "\x1b[36m" in shown
+
+
+def test_get_on_a_terminal(directory, store):
+    store.update(text="C:\\dir\nsecond\x1b[2J", data={"a": [1, 2]}, gone="")
+    assert on_terminal(directory, "get", "shop", "text") == (OK, "C:\\dir\r\nsecond\\x1b[2J\r\n")
+    assert "'a'" in on_terminal(directory, "get", "shop", "data")[1]
+    assert on_terminal(directory, "get", "shop", "nothing")[0] == NOT_FOUND
