@@ -8,6 +8,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from ipcdatastore import futex, waiting
+from waiters import LONG, Asleep
+
 # Nothing here is judged by the clock: a busy machine is not a bug.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -37,3 +40,23 @@ def directory(tmp_path):
     yield path
     # Windows keeps a file that is still mapped, and a process that was killed may be slow to let go of it.
     shutil.rmtree(path, ignore_errors=os.name == "nt")
+
+
+@pytest.fixture(params=["futex", "polling"])
+def how(request, monkeypatch):
+    """Both ways to sleep until the region changes, in this process. For children: ``before=waiters.BEFORE[how]``."""
+    monkeypatch.setattr(futex, "_prepared", () if request.param == "futex" else None)
+    if request.param == "futex" and not futex.available():
+        pytest.skip("this system has no futex, or the environment switches it off")
+    return request.param
+
+
+@pytest.fixture
+def no_tick(monkeypatch):
+    """Whoever is not woken sleeps on. Where one polls this changes nothing."""
+    monkeypatch.setattr(waiting, "TICK", LONG)
+
+
+@pytest.fixture
+def asleep(monkeypatch):
+    return Asleep(monkeypatch)

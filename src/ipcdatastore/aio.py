@@ -1,6 +1,6 @@
 """Waiting and watching for ``asyncio``: one thread for each handle sleeps for all of its coroutines.
 
-The thread lives only while some coroutine waits; it wakes the loops, and each coroutine then looks for itself.
+The thread ends soon after the last one; it wakes the loops, and each coroutine then looks for itself.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from .watching import Event, Watch
 
 
+GAP = 0.005  # seconds between two wake-ups, so that who writes without end leaves the loop time for other things
+LINGER = 1.0  # seconds that the thread stays when nobody waits: most who wait will wait again
+
+
 class Sleeper:
-    """The thread of one handle."""
+    """The thread of one handle, while there are coroutines that wait."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
         self._waiting: Set[Tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
-        self._running = False
+        self._thread: Optional[threading.Thread] = None
 
     async def changed(self, seen: int, seconds: float) -> None:
         """Return when the region may have changed since `seen`, after `seconds`, or a tick."""
@@ -37,38 +41,56 @@ class Sleeper:
         future: asyncio.Future[None] = loop.create_future()
         with self._lock:
             self._waiting.add((loop, future))
-            if not self._running:
-                self._running = True
-                threading.Thread(target=self._run, args=(seen,), name="ipcdatastore-wait", daemon=True).start()
+            if self._thread is None:
+                self._start(seen)
+        # Looked at after that: the thread may have seen the change before it knew of this coroutine. And yet the others
+        # get their turn, or somebody who writes without end would have the loop look without end.
+        pause = TICK if self._engine.moment()[0] == seen else GAP
+        # Not `wait_for`, which up to Python 3.11 may swallow a cancellation.
+        due = loop.call_later(min(seconds, pause), _finish, future)
         try:
-            await asyncio.wait_for(future, min(seconds, TICK))
-        except asyncio.TimeoutError:
-            pass
+            await future
         finally:
+            due.cancel()
             with self._lock:
                 self._waiting.discard((loop, future))
 
+    def _start(self, seen: int) -> None:
+        thread = threading.Thread(target=self._run, args=(seen,), name="ipcdatastore-wait", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # a sub-interpreter that allows none, or one that ends: every coroutine has its own tick
+            return
+        self._thread = thread
+
     def _run(self, seen: int) -> None:
         doze = Doze(self._engine, EVERYBODY)
+        until = time.monotonic() + LINGER
         try:
             while True:
+                now = time.monotonic()
                 with self._lock:
-                    if not self._waiting:
-                        self._running = False
+                    # Nobody comes back to a loop that was closed.
+                    self._waiting = {waiter for waiter in self._waiting if not waiter[0].is_closed()}
+                    if self._waiting:
+                        until = now + LINGER
+                    elif now > until:
+                        self._thread = None
                         return
                 doze.sleep(seen, TICK)
-                now = doze.change()
-                if now != seen:
-                    seen = now
+                change = doze.change()
+                if change != seen:
+                    seen = change
                     self._wake()
+                    time.sleep(GAP)
         except DatastoreError:  # the handle was closed, or the region removed: each coroutine finds out for itself
             with self._lock:
-                self._running = False
+                self._thread = None
             self._wake()
 
     def _wake(self) -> None:
         with self._lock:
-            waiting, self._waiting = self._waiting, set()
+            waiting = list(self._waiting)
         for loop, future in waiting:
             try:
                 loop.call_soon_threadsafe(_finish, future)

@@ -106,7 +106,10 @@ class Coordinator:
     def try_acquire(self) -> bool:
         """Become the writer if nobody is. Never waits, and is False inside of a write of this thread too."""
         thread = self.thread
-        if self.fd < 0 or thread._is_owned() or not thread.acquire(False):  # type: ignore[attr-defined]
+        if thread._is_owned() or not thread.acquire(False):  # type: ignore[attr-defined]
+            return False
+        if self.fd < 0:  # looked at inside: another thread may just have closed the handle
+            thread.release()
             return False
         try:
             self.lock_file(self.fd, LOCK_EX)

@@ -507,6 +507,11 @@ class Engine:
         if self.closed:
             self._refuse()
 
+    def check_writable(self) -> None:
+        """Raise ``ReadOnlyError`` through a handle that cannot write, where that would come late."""
+        if not self.region.writable:
+            raise self.writer.read_only()
+
     def _refuse(self) -> NoReturn:
         raise ClosedError(f"the handle of region {self.path} was closed; open it again")
 

@@ -55,14 +55,15 @@ from .layout import (
     WORD_CELL,
     record_units,
 )
-from .platform import NEEDS_FENCE, fence, now_ns
+from .platform import LOCK_UN, NEEDS_FENCE, fence, now_ns
 from .reader import sealed
 from .region import Region
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import List, Optional, Sequence, Set
+    from typing import List, Optional, Sequence, Set, Tuple
 
+    Beginning = Tuple[int, int, int]  # LOG_HEAD, LOG_BREAKS, VERSION
 
 # What loads from damaged bytes end in: addresses outside of the region, lengths beyond its end, numbers too large.
 BROKEN = (IndexError, struct.error, OverflowError, ValueError)
@@ -102,7 +103,7 @@ class Frame:
         self.inside = False  # a transaction is under way: its mark stays set between its steps
         self.pinned: Set[int] = set()  # slots of the transaction under way: neither expired nor evicted
         self.now = 0  # wall clock at the beginning of the frame
-        self.to_wake = 0  # whom to wake when the lock is free again: bits of their keys
+        self.to_wake = 0  # whom to wake when the lock is free again: bits of their keys. Touched under the lock only
         self._bell: Optional[futex.Bell] = None
         self.renew()
 
@@ -110,6 +111,8 @@ class Frame:
         """A nonce of its own; in a forked child, nothing of what the parent's threads had under way."""
         self.inside = False
         self.pinned.clear()
+        self.to_wake = 0
+        self._bell = None  # it would keep the parent's mapping, and so its descriptor
         self.nonce = (int.from_bytes(os.urandom(4), "little") | KIND_MASK + 1) & ~KIND_MASK
         self.slot_mark = self.nonce | KIND_SLOT
         self.replace_mark = self.nonce | KIND_REPLACE
@@ -163,9 +166,10 @@ class Frame:
 
     def end(self) -> None:
         """Give the lock back, then wake who waits for what was done."""
+        wake, self.to_wake = self.to_wake, 0  # inside of the lock: behind it other threads add to it
         self.coordinator.release()
-        if self.to_wake:
-            self.ring()
+        if wake:
+            self.ring(wake)
 
     def leave_locked(self) -> None:
         """The last stores of a write. If the mark is not this handle's, somebody else was inside: stop."""
@@ -185,7 +189,7 @@ class Frame:
     def is_heard_locked(self) -> bool:
         """Whether somebody waits or watches. If nobody has asked for a while, writes become quick again."""
         words = self.region.words
-        if now_ns() >> ALERT_SHIFT <= words[ALERT]:
+        if 0 <= words[ALERT] - (now_ns() >> ALERT_SHIFT) <= ALERT_SECONDS:  # further on only of a clock set back
             return True
         words[LOG_BREAKS] = words[LOG_BREAKS] + 1 & 0xFFFFFFFF  # first: a watcher that was asleep has to know
         words[ALERT] = 0
@@ -209,6 +213,30 @@ class Frame:
             words = self.region.words
         words[ALERT] = (now_ns() >> ALERT_SHIFT) + ALERT_SECONDS
 
+    def alert(self, *, watching: bool, patient: bool = False) -> Optional[Beginning]:
+        """:meth:`alert_locked`, and where the log goes on from here.
+
+        None if somebody else writes just now, unless `patient`: then he is waited for.
+        """
+        if patient:
+            self.begin()
+        elif not self.try_begin():
+            return None
+        coordinator = self.coordinator
+        try:
+            self.alert_locked(watching=watching)
+            words = self.region.words
+            return words[LOG_HEAD], words[LOG_BREAKS], self.region.longs[VERSION_LONG]
+        finally:
+            wake, self.to_wake = self.to_wake, 0
+            # Not `end()`: who waits is interrupted sooner or later, and the lock must not stay taken.
+            try:
+                coordinator.lock_file(coordinator.fd, LOCK_UN)
+            finally:
+                coordinator.thread.release()
+            if wake:
+                self.ring(wake)
+
     def make_log_locked(self) -> None:
         """Allocate the event log."""
         raise NotImplementedError
@@ -225,9 +253,8 @@ class Frame:
             if bell is not None:
                 bell.ring(bits)
 
-    def ring(self) -> None:
-        """Wake whoever waits for what was written. Without the lock."""
-        bits, self.to_wake = self.to_wake, 0
+    def ring(self, bits: int) -> None:
+        """Wake whoever waits for one of these. Without the lock."""
         bell = self.bell()
         if bell is not None:
             bell.ring(bits)

@@ -85,19 +85,20 @@ class LockFile:
         return True
 
     def _lock(self, file: Any) -> bool:
-        function = platform.lock_function(file.fileno())
-        if function is None:
+        locked = platform.try_lock(file.fileno())
+        if locked is None:
             raise PlaceError(
                 f"the file system of {self.path} has no lock that ends with its holder; choose a directory on another",
                 path=self.path,
             )
-        try:
-            function(file.fileno(), platform.LOCK_EX)
-        except OSError as error:
-            if error.errno in platform.LOCK_REFUSED:
-                return False
-            raise
+        function, ours = locked
+        if not ours or not self._is_named(file):
+            return False
         self._unlock = function
+        return True
+
+    def _is_named(self, file: Any) -> bool:
+        """Whether the path still leads to this file."""
         mine = os.fstat(file.fileno())
         try:
             now = os.stat(self.path, follow_symlinks=False)
@@ -110,11 +111,13 @@ class LockFile:
         file = self._file
         if file is None:
             return
-        if self.remove:  # while it is locked: whoever opened it before sees that it has no name any more
-            try:  # noqa: SIM105 - contextlib costs a millisecond to import
+        try:
+            # While it is locked: whoever opened it before sees that it has no name any more. And only if it has: where
+            # an outsider removed it, another one's lock may be there now.
+            if self.remove and self._is_named(file):
                 os.unlink(self.path)
-            except OSError:
-                pass  # Windows: somebody has it open
+        except OSError:
+            pass  # Windows: somebody has it open
         try:
             # Not left to `close`: a child that is between its fork and its exec has the description too.
             self._unlock(file.fileno(), platform.LOCK_UN)

@@ -8,6 +8,7 @@ a file that was removed meanwhile sees that its name is gone, and tries again.
 from __future__ import annotations
 
 import time
+import weakref
 from _thread import get_ident
 
 from . import platform
@@ -18,13 +19,13 @@ from .waiting import EVER, LONGEST_PAUSE, deadline_of, wait
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional
+    from typing import Any, Callable, Optional
 
     from .codec import Key
     from .engine import Engine
 
 TRY_AGAIN = 0.05  # seconds after which who waits for a value looks whether its computer is still alive
-_holders: Dict[str, int] = {}  # path of a lock -> the thread of this interpreter that holds it
+_holders: weakref.WeakValueDictionary[str, NamedLock] = weakref.WeakValueDictionary()  # by path, in this interpreter
 
 
 def lock_path(engine: Engine, kind: str, encoded: bytes) -> str:
@@ -45,6 +46,7 @@ class NamedLock:
         self._engine = engine
         self.name = name
         self.timeout = timeout
+        self._owner = 0  # the thread that holds it
         self._lock = LockFile(lock_path(engine, kind, encode_key(name)), EVER, remove=True)
 
     def acquire(self, timeout: Optional[float] = None) -> None:
@@ -65,7 +67,8 @@ class NamedLock:
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it. Whether it was free."""
         self._engine.check_open()
-        if _holders.get(self._lock.path) == get_ident():
+        holder = _holders.get(self._lock.path)
+        if holder is not None and holder.held and holder._owner == get_ident():
             raise LockTimeoutError(
                 f"this thread holds the lock {shorten(self.name)} already, and would wait for itself: let go first",
                 timeout=0.0,
@@ -73,14 +76,16 @@ class NamedLock:
             )
         if not self._lock.try_acquire():
             return False
-        _holders[self._lock.path] = get_ident()
+        self._owner = get_ident()
+        _holders[self._lock.path] = self
         return True
 
     def release(self) -> None:
         """Let the next one in."""
         if not self._lock.held:
             raise ArgumentError(f"the lock {shorten(self.name)} is not held", name="name", value=self.name)
-        _holders.pop(self._lock.path, None)
+        if _holders.get(self._lock.path) is self:
+            del _holders[self._lock.path]
         self._lock.release()
 
     @property
@@ -93,7 +98,8 @@ class NamedLock:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.release()
+        if self.held:  # not in a child that was forked inside of the block: there the lock is the parent's
+            self.release()
 
     def __repr__(self) -> str:
         return f"<NamedLock {self.name!r} of {self._engine.name!r}{' held' if self.held else ''}>"

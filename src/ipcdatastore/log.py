@@ -26,6 +26,7 @@ from .layout import (
     EVENT_OVERFLOW,
     EVENT_SIZE,
     LOG,
+    LOG_BREAKS,
     LOG_HEAD,
     LOG_SHARE,
     LOG_UNITS,
@@ -85,6 +86,8 @@ def plan_block(plan: heap.Plan, region: Any, capacity: int) -> bool:
     plan[4 * block + 2] = capacity
     plan[4 * block + 3] = 0
     plan[LOG] = block
+    # Another log may have been dropped: whoever read that one has missed what happened in between.
+    plan[LOG_BREAKS] = region.words[LOG_BREAKS] + 1 & 0xFFFFFFFF
     return True
 
 
@@ -106,6 +109,14 @@ def ring(region: Any) -> Tuple[int, int]:
             problems=("event log",),
         )
     return (block + HEADER) * UNIT, capacity
+
+
+def usable(region: Any) -> bool:
+    """Whether there is a log, and it is whole."""
+    try:
+        return region.words[LOG] != 0 and ring(region)[1] > 0
+    except RegionDamagedError:
+        return False
 
 
 # --- entries ---------------------------------------------------------------------------------------------
@@ -158,12 +169,9 @@ def void(region: Any, version: int) -> None:
 
 
 def _prepared(region: Any, version: int) -> Optional[Event]:
-    if not region.words[LOG]:
-        return None
-    try:
-        start, capacity = ring(region)
-    except RegionDamagedError:
-        return None  # `check` names it; recovery has more to do than this
+    if not usable(region):
+        return None  # `check` names a damaged one; recovery has more to do than this
+    start, capacity = ring(region)
     event = _entry(region, start, capacity, region.words[LOG_HEAD])
     return event if event is not None and event.version == version else None
 
@@ -171,6 +179,8 @@ def _prepared(region: Any, version: int) -> Optional[Event]:
 def _entry(region: Any, start: int, capacity: int, position: int) -> Optional[Event]:
     """What stands at `position`, if it fits its seal."""
     header = _load(region, start, capacity, position, EVENT_SIZE)
+    if len(header) < EVENT_SIZE:
+        return None  # another thread has just closed the handle
     crc, own, version, length, kind, _ = EVENT.unpack(header)
     if own != position or EVENT_SIZE + length > capacity * UNIT:
         return None

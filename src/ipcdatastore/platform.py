@@ -21,7 +21,7 @@ from .errors import ArgumentError
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional
+    from typing import Any, Callable, Optional, Tuple
 
 try:
     import fcntl
@@ -181,6 +181,24 @@ def lock_function(fd: int) -> Optional[LockFunction]:
                 return function
             if error.errno not in _LOCK_MISSING:
                 raise
+    return None
+
+
+def try_lock(fd: int) -> Optional[Tuple[LockFunction, bool]]:
+    """Lock the open file `fd` exclusively: how, and whether it could be had. None as in :func:`lock_function`.
+
+    That one locks to find out, which refuses others who try at the same time; this one keeps what it gets.
+    """
+    for function in (fcntl.flock, _ofd_lock) if fcntl is not None else (_portalocker,):
+        try:
+            function(fd, LOCK_EX)
+        except OSError as error:
+            if error.errno in LOCK_REFUSED:
+                return function, False
+            if error.errno not in _LOCK_MISSING:
+                raise
+        else:
+            return function, True
     return None
 
 

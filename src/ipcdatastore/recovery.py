@@ -32,7 +32,6 @@ from .layout import (
     KIND_REPLACE,
     KIND_SLOT,
     KIND_STEP,
-    LOG,
     SLOT_CELL,
     STATE,
     STATE_DAMAGED,
@@ -130,7 +129,8 @@ def _finish_transaction(region: Any, nonce: int) -> None:
     entries = journal.entries(words)
     members = [(entry.slot, entry.before) for entry in entries]
     if words[COMMIT] & 1:
-        journal.finish_publish(region, members, journal.events(region, entries) if words[ALERT] else ())
+        heard = words[ALERT] and log.usable(region)
+        journal.finish_publish(region, members, journal.events(region, entries) if heard else ())
         journal.finish(region, nonce, entries)
     elif all(words[slot] == final_word(before) for slot, before in members):
         journal.finish(region, nonce, entries)
@@ -144,7 +144,7 @@ def _finish_clear(region: Any, nonce: int) -> None:
     if words[COMMIT] & 1:
         pending = [slot for slot in index.slots(words) if words[slot] & WORD_PENDING]
         version = region.longs[VERSION_LONG]
-        events = [(EVENT_CLEAR, version, b"")] if words[ALERT] and words[LOG] else []
+        events = [(EVENT_CLEAR, version, b"")] if words[ALERT] and log.usable(region) else []
         journal.finish_publish(region, [(slot, word_before_mark(words[slot])) for slot in pending], events)
     held = [slot for slot in index.slots(words) if words[slot + SLOT_CELL + 2 * (words[slot] & WORD_CELL)]]
     for slot in held:

@@ -604,6 +604,7 @@ class Datastore(Base):
         deadline(expire)  # refused before anything is computed
 
         def compute() -> Any:
+            self._engine.check_writable()
             value = factory()
             return value if self.add(key, value, expire=expire) else self.get(key, value)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from zlib import crc32
 
-from . import heap, index, intent, journal, rebuild
+from . import heap, index, intent, journal, log, rebuild
 from .codec import KEEP, decode_key, shorten
 from .errors import ConflictError, DatastoreError, StoreFullError
 from .frame import BROKEN
@@ -90,12 +90,13 @@ def commit(writer: Writer, writes: Sequence[Write], reads: Optional[Reads] = Non
         raise writer.damaged(error) from error
     finally:
         coordinator = writer.coordinator
+        wake, writer.to_wake = writer.to_wake, 0
         try:
             coordinator.lock_file(coordinator.fd, LOCK_UN)
         finally:
             coordinator.thread.release()
-        if writer.to_wake:
-            writer.ring()
+        if wake:
+            writer.ring(wake)
 
 
 def _check_reads(writer: Writer, reads: Reads) -> None:
@@ -164,6 +165,8 @@ def is_heard_locked(writer: Writer) -> bool:
     """Whether somebody waits or watches; if so, all of them are woken when the lock is free again."""
     if not (writer.region.words[ALERT] and writer.is_heard_locked()):
         return False
+    if writer.region.words[LOG]:
+        log.ring(writer.region)  # a damaged one is refused before anything is published
     writer.to_wake = EVERYBODY
     return True
 
@@ -299,9 +302,10 @@ def clear(writer: Writer) -> int:
         raise writer.damaged(error) from error
     finally:
         coordinator = writer.coordinator
+        wake, writer.to_wake = writer.to_wake, 0
         try:
             coordinator.lock_file(coordinator.fd, LOCK_UN)
         finally:
             coordinator.thread.release()
-        if writer.to_wake:
-            writer.ring()
+        if wake:
+            writer.ring(wake)

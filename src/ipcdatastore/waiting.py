@@ -68,16 +68,11 @@ class Doze:
         now = time.monotonic()
         if now - self._asked < ALERT_SECONDS / 2:
             return True
-        writer = self._engine.writer
         try:
-            if not writer.try_begin():
+            if self._engine.writer.alert(watching=False) is None:
                 return False
         except DatastoreError:  # damaged, or removed: whoever looks next finds out
             return False
-        try:
-            writer.alert_locked(watching=False)
-        finally:
-            writer.end()
         self._asked = now
         return True
 

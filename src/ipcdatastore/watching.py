@@ -13,7 +13,7 @@ from collections import namedtuple
 
 from . import log
 from .codec import decode_key, encode_key, tuple_prefix
-from .errors import ArgumentError
+from .errors import ArgumentError, RegionDamagedError
 from .frame import ALERT_SECONDS
 from .futex import EVERYBODY
 from .layout import (
@@ -25,8 +25,7 @@ from .layout import (
     EVENT_OVERFLOW,
     EVENT_SET,
     LOG_BREAKS,
-    LOG_HEAD,
-    VERSION_LONG,
+    LOG_UNITS,
 )
 from .waiting import Doze, deadline_of
 
@@ -79,7 +78,7 @@ class Watch:
         self._timeout = timeout
         self._doze = Doze(engine, EVERYBODY)
         self.closed = False
-        self._begin()
+        self._begin(patient=True)
 
     # --- for users -----------------------------------------------------------------------------------
     def __iter__(self) -> Iterator[Event]:
@@ -108,7 +107,7 @@ class Watch:
     def poll(self) -> List[Event]:
         """The events that are there already. For a host that owns its loop."""
         events: List[Event] = []
-        while not self.closed:
+        while not self.closed and len(events) < LOG_UNITS:  # also of writers who never end
             event = self.take()
             if event is None:
                 break
@@ -126,26 +125,21 @@ class Watch:
         self.close()
 
     # --- reading the log -----------------------------------------------------------------------------
-    def _begin(self) -> None:
-        """Ask writers to log, and begin at what they log next."""
-        writer = self._engine.writer
-        writer.begin()
-        try:
-            writer.alert_locked(watching=True)
-            words = self._engine.region.words
-            self._asked = time.monotonic()
-            self._position = words[LOG_HEAD]
-            self._breaks = words[LOG_BREAKS]
-            self._version = self._engine.region.longs[VERSION_LONG]
-        finally:
-            writer.end()
+    def _begin(self, *, patient: bool) -> bool:
+        """Ask writers to log, and begin at what they log next. False if somebody writes just now."""
+        beginning = self._engine.writer.alert(watching=True, patient=patient)
+        if beginning is None:
+            return False
+        self._asked = time.monotonic()
+        self._position, self._breaks, self._version = beginning
+        return True
 
     def take(self) -> Optional[Event]:
         """The next event that is there already, None if there is none. Never waits."""
         self._engine.moment()  # opens again after a fork, refuses after `close`
         self._look_after()
         region = self._engine.region
-        while True:
+        for _ in range(LOG_UNITS):  # more than a log holds: writers who never end do not keep us from looking up
             region.follow()
             if region.words[LOG_BREAKS] != self._breaks:
                 return self._overflow()
@@ -153,43 +147,49 @@ class Watch:
                 entry = log.read(region, self._position)
             except log.Overrun:
                 return self._overflow()
+            except RegionDamagedError:
+                if region.follow() or region.words[LOG_BREAKS] != self._breaks:
+                    continue  # mended meanwhile
+                raise
             if entry is None:
                 return None
             self._position = entry.following
             if entry.version <= self._version:
                 continue  # entered again after a death
             self._version = entry.version
-            if entry.kind == EVENT_OVERFLOW:
-                return Event("overflow", None, entry.version)
-            if entry.kind == EVENT_CLEAR:
-                return Event("clear", None, entry.version)
-            if entry.key.startswith(self._start):
-                key = decode_key(entry.key)
-                if self._depth:
-                    if len(key) != self._depth + 1:  # type: ignore[arg-type]
-                        continue  # of a namespace below
-                    key = key[-1]  # type: ignore[index]
-                    if self._prefix is not None and not encode_key(key).startswith(_start_of(self._prefix)):
-                        continue
-                return Event(KINDS.get(entry.kind, "set"), key, entry.version)
+            event = self._event(entry)
+            if event is not None:
+                return event
+        return None
+
+    def _event(self, entry: log.Event) -> Optional[Event]:
+        """The entry as an event; None if it is of a key that was not asked for."""
+        if entry.kind == EVENT_OVERFLOW:
+            return Event("overflow", None, entry.version)
+        if entry.kind == EVENT_CLEAR:
+            return Event("clear", None, entry.version)
+        if not entry.key.startswith(self._start):
+            return None
+        key = decode_key(entry.key)
+        if self._depth:
+            if len(key) != self._depth + 1:  # type: ignore[arg-type]
+                return None  # of a namespace below
+            key = key[-1]  # type: ignore[index]
+            if self._prefix is not None and not encode_key(key).startswith(_start_of(self._prefix)):
+                return None
+        return Event(KINDS.get(entry.kind, "set"), key, entry.version)
 
     def _look_after(self) -> None:
         """Go on being heard; and repair, where a writer died."""
         due = time.monotonic() - self._asked > ALERT_SECONDS / 2
         if not due and not self._engine.region.words[DIRTY]:
             return
-        writer = self._engine.writer
-        if writer.try_begin():
-            try:
-                writer.alert_locked(watching=True)
-                self._asked = time.monotonic()
-            finally:
-                writer.end()
+        if self._engine.writer.alert(watching=True) is not None:
+            self._asked = time.monotonic()
 
-    def _overflow(self) -> Event:
-        """Begin again with the newest, and say so."""
-        self._begin()
-        return Event("overflow", None, self._version)
+    def _overflow(self) -> Optional[Event]:
+        """Begin again with the newest, and say so; None, and later, while somebody writes."""
+        return Event("overflow", None, self._version) if self._begin(patient=False) else None
 
 
 def _start_of(prefix: Any) -> bytes:

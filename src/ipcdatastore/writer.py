@@ -193,13 +193,16 @@ class Writer(Frame):
                 raise
             raise self.damaged(error) from error
         finally:
+            wake = self.to_wake
+            if wake:
+                self.to_wake = 0
             # Not `release()`: a signal would come in at its entry, and the locks stay taken.
             try:
                 coordinator.lock_file(coordinator.fd, LOCK_UN)
             finally:
                 coordinator.thread.release()
-            if self.to_wake:
-                self.ring()
+            if wake:
+                self.ring(wake)
 
     def _put_locked(self, key: bytes, kind: int, value: bytes, expires: int, units: int, flags: int) -> int:
         """Any set, with room made and derived words planned as it takes. The version."""
@@ -276,12 +279,13 @@ class Writer(Frame):
             raise self.damaged(error) from error
         finally:
             coordinator = self.coordinator
+            wake, self.to_wake = self.to_wake, 0
             try:
                 coordinator.lock_file(coordinator.fd, LOCK_UN)
             finally:
                 coordinator.thread.release()
-            if self.to_wake:
-                self.ring()
+            if wake:
+                self.ring(wake)
 
     def expire(self, slot: int, word: int) -> bool:
         """Delete the record that a slot published under `word`, if it is still that one and has expired."""

@@ -1,0 +1,59 @@
+"""What the tests of waiting, watching, named locks and asyncio share."""
+
+import os
+import threading
+
+import pytest
+
+from ipcdatastore import waiting
+
+posix = pytest.mark.skipif(os.name == "nt", reason="POSIX processes and signals")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+POLLING = "import os; os.environ['IPCDATASTORE_FUTEX'] = '0'"  # to run in a child before it opens a store
+LONG = 90.0  # seconds: a wait that takes so long was not woken
+
+
+BEFORE = {"futex": "", "polling": POLLING}  # of a child, by the fixture `how`
+
+
+class Catching(threading.Thread):
+    """A thread that keeps what its function returned or raised."""
+
+    def __init__(self, function):
+        super().__init__(daemon=True)
+        self.function = function
+        self.value = self.error = None
+
+    def run(self):
+        try:
+            self.value = self.function()
+        except BaseException as error:  # noqa: BLE001 - raised again in `result`
+            self.error = error
+
+    def result(self):
+        self.join(LONG)
+        assert not self.is_alive(), "it hangs"
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Asleep:
+    """Says when a thread has looked and goes to sleep: what happens from then on must wake it."""
+
+    def __init__(self, monkeypatch):
+        self._reached = threading.Semaphore(0)
+        sleep = waiting.Doze.sleep
+
+        def announced(doze, seen, seconds):
+            self._reached.release()
+            sleep(doze, seen, seconds)
+
+        monkeypatch.setattr(waiting.Doze, "sleep", announced)
+
+    def start(self, function):
+        """Run `function` in a thread; return when that sleeps."""
+        thread = Catching(function)
+        thread.start()
+        assert self._reached.acquire(timeout=LONG)
+        return thread
