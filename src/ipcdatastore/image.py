@@ -245,7 +245,7 @@ class Image:
 
     # --- whole, or not -------------------------------------------------------------------------------
     def validate(self, *, whole: bool = True) -> None:
-        """Magic, versions, byte order, header, footer, bounds, then the CRC of all: each before what follows is used.
+        """Magic, header, byte order, versions, footer, bounds, then the CRC of all: each before what follows is used.
 
         Without `whole`, the last is left out. ``FormatError`` for what is no image of this release and machine,
         ``SnapshotDamagedError`` for one that was damaged.
@@ -261,6 +261,11 @@ class Image:
         magic, write, read, order, serializer, clock, _, region_id, raw, name_length, name = fields
         if magic != IMAGE_MAGIC:
             raise FormatError(f"{path} is no image: it begins with {magic!r}", path=path)
+        # Where the header's checksum is, and of what, is the same in every version: so damage is no "other format".
+        crc = self.data[IMAGE_HEADER.size : IMAGE_HEADER.size + IMAGE_CRC.size]
+        right = IMAGE_CRC.pack(crc32(self.data[: IMAGE_HEADER.size]))
+        if crc not in (right, right[::-1]):
+            raise self.damaged("its header does not fit its checksum")
         if order != layout.BYTE_ORDER_MARK:
             raise FormatError(f"the image {path} was made on a machine of the other byte order", path=path)
         if read > IMAGE_READ_VERSION:
@@ -269,9 +274,6 @@ class Image:
                 f"{IMAGE_READ_VERSION}: upgrade ipcdatastore here",
                 path=path,
             )
-        (crc,) = IMAGE_CRC.unpack_from(self.data, IMAGE_HEADER.size)
-        if crc != crc32(self.data[: IMAGE_HEADER.size]):
-            raise self.damaged("its header does not fit its checksum")
         if serializer not in _SERIALIZER_NAMES or clock not in (
             platform.CLOCK_BOOTTIME,
             platform.CLOCK_MONOTONIC,
@@ -302,18 +304,18 @@ class Image:
         entries_at = IMAGE_START + self._raw
         if self._raw % UNIT or entries_at + size + chunks * IMAGE_CHUNK.size != at or entries * IMAGE_ENTRY.size > size:
             raise self.damaged("its parts do not add up to its length")
-        if whole and crc32(memoryview(self.data)[:at]) != all_crc:
-            raise self.damaged("it does not fit its checksum")
+        self._entries = (entries_at, entries_at + size)
+        self._chunks = list(IMAGE_CHUNK.iter_unpack(self.data[entries_at + size : at]))
+        if any(4 * (first + SLOT_WORDS * count) > self._raw for first, count in self._chunks):
+            self._chunks = []
+            raise self.damaged("a chunk of slots lies outside of its raw copy")
         if persist not in layout.PERSIST_POLICIES.values() or evict not in layout.EVICT_POLICIES.values():
             raise FormatError(
                 f"the image {self.path} has policies unknown to this release: upgrade ipcdatastore here", path=self.path
             )
         self.facts = Facts(version, cleared, wall, clock, max_size, records, number, persist, evict)
-        self._entries = (entries_at, entries_at + size)
-        self._chunks = list(IMAGE_CHUNK.iter_unpack(self.data[entries_at + size : at]))
-        for first, count in self._chunks:
-            if 4 * (first + SLOT_WORDS * count) > self._raw:
-                raise self.damaged("a chunk of slots lies outside of its raw copy")
+        if whole and crc32(memoryview(self.data)[:at]) != all_crc:  # last: the rest serves `salvage`
+            raise self.damaged("it does not fit its checksum")
 
     def damaged(self, problem: str) -> SnapshotDamagedError:
         """The error for an image that cannot be believed."""

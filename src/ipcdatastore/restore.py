@@ -16,7 +16,7 @@ from zlib import crc32
 from . import archive, index, load, transaction
 from .errors import DatastoreError, FormatError, RestoreWarning, SnapshotDamagedError
 from .frame import BROKEN
-from .image import Image
+from .image import IMAGE_MAGIC, Image
 from .layout import FLAG_PERSIST, FLAGGED, IMAGE_NUMBER, RECORD, RECORD_LENGTHS, RECORD_SIZE
 from .platform import now_ns
 from .reader import sealed
@@ -98,6 +98,8 @@ def _from_image(
     number: int,
 ) -> int:
     with Image(path) as image:
+        if image.data[: len(IMAGE_MAGIC)] != IMAGE_MAGIC:
+            raise image.damaged("it does not begin as an image does")  # with this name it was one
         image.validate()
         if image.name != name:
             raise FormatError(
@@ -145,7 +147,7 @@ def into_live(writer: Writer, path: str, *, salvage: bool, directory: str) -> Re
                 path=path,
             )
         facts = getattr(image, "facts", None)
-    lost = max(0, facts.records - len(records)) if facts else len(problems)
+    lost = max(0, facts.records - len(records)) if facts else 0  # without a footer nobody knows
     writes = _writes(records, facts, region.header.seed)
     writer.begin()
     try:
@@ -182,7 +184,10 @@ def _keys_locked(region: Region) -> Iterator[bytes]:
 
 def _read(image: Image, *, salvage: bool) -> Tuple[List[bytes], List[str]]:
     if salvage:
-        return image.salvage()
+        records, problems = image.salvage()
+        if problems and not records:
+            raise image.damaged(f"nothing of it could be saved: {'; '.join(problems)}")
+        return records, problems
     image.validate()
     return list(image.records()), []
 

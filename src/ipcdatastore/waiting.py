@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TICK = 0.1
 FIRST_PAUSE = 0.0005
 LONGEST_PAUSE = 0.016
+LONGEST_SPIN = 0.0002
 EVER = float("inf")
 
 
@@ -48,11 +49,19 @@ class Doze:
         seconds = min(seconds, TICK)
         bell = self._engine.writer.bell()
         if bell is not None and self._ask():
-            bell.wait(seen, seconds, self._bits)
+            if bell.wait(seen, seconds, self._bits):
+                self._await_publish(seen)
             return
         time.sleep(min(seconds, self._pause))
         quiet = self._engine.region.words[CHANGE] == seen
         self._pause = min(self._pause * 1.5, LONGEST_PAUSE) if quiet else FIRST_PAUSE
+
+    def _await_publish(self, seen: int) -> None:
+        """Stay awake for the publish that a writer rang for ahead."""
+        words = self._engine.region.words
+        until = time.perf_counter() + LONGEST_SPIN
+        while words[CHANGE] == seen and time.perf_counter() < until:
+            time.sleep(0)  # the writer may be a thread of this process, and need the interpreter
 
     def _ask(self) -> bool:
         """Have writers ring, if nobody writes just now. Whether they do."""

@@ -110,6 +110,9 @@ class Writer(Frame):
             ):
                 self.enter_locked(now)
                 words = region.words
+            heard = words[ALERT] and self.is_heard_locked()
+            if heard:
+                self.ring_ahead(key)
             data = region.data
             # Where this handle last put the key: if the slot's word is still that one, nothing changed since.
             hint = self.hints.get(key)
@@ -144,7 +147,6 @@ class Writer(Frame):
             target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
             longs = region.longs
             version = longs[VERSION_LONG] + 1
-            heard = words[ALERT] and self.is_heard_locked()
             head = HEADS + number
             new, at = 4 * block, 4 * old
             following = words[new + 1]
