@@ -7,6 +7,7 @@ import pytest
 
 import ipcdatastore
 from ipcdatastore import selftest
+from ipcdatastore.selftest.__main__ import main
 
 
 @pytest.fixture
@@ -58,6 +59,13 @@ def test_what_does_not_work_is_noticed(directory, monkeypatch, method, broken, n
     assert step.detail
     assert json.loads(json.dumps(report.as_dict()))["ok"] is False
     assert list(directory.iterdir()) == []
+
+
+def test_without_the_command_line(directory, capsys):
+    assert main(["--quick", "--directory", str(directory)]) == 0
+    assert [line.split("\t")[2] for line in capsys.readouterr().out.splitlines()] == selftest.step_names(quick=True)
+    assert main(["--quick", "--json", "--directory", str(directory)]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
 
 
 def test_a_place_that_cannot_be_used(tmp_path):

@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -272,6 +273,19 @@ def test_list_on_a_terminal_is_a_table(directory, store):
     assert "line\\nline\\x07" in shown
     assert "\x1b[2J" not in shown
     assert "\x1b[36m" in shown
+
+
+def test_list_fits_on_a_narrow_terminal(directory, store):
+    store.set("a key that is longer than there is room for", "value " * 1000, expire=1000)
+    store.set("other", 1, persist=True)
+    for columns in (100, 80):
+        for values in ([], ["--values"]):
+            _, shown = on_terminal(directory, "list", "shop", *values, columns=columns)
+            assert max(len(re.sub("\x1b\\[[0-9;]*m", "", line)) for line in shown.splitlines()) <= columns
+            assert "version" in shown
+            assert "in 16 min" in shown
+            assert "kept" in shown
+            assert ("bytes" in shown) != bool(values)
 
 
 def test_get_on_a_terminal(directory, store):

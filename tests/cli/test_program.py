@@ -169,6 +169,7 @@ def test_a_pipe_never_imports_rich(directory, store):
     store["key"] = 1
     script = "import sys; from ipcdatastore.cli.root import root; root(sys.argv[1:], standalone_mode=False)"
     script += "; print('rich' in sys.modules)"
-    for verb in (["get", "shop", "key"], ["list", "shop"], ["stats", "shop"], ["check", "shop"]):
+    with_key = [["get", "shop", "key"], ["wait", "shop", "key", "--since", "0"], ["clear", "shop", "--yes"]]
+    for verb in (*with_key, *([verb, "shop"] for verb in ("list", "stats", "check", "repair", "doctor"))):
         command = [sys.executable, "-c", script, *verb, "--directory", str(directory)]
         assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.endswith(b"False\n")

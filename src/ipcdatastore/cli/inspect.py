@@ -79,7 +79,8 @@ def check_verb(ctx: click.Context, name: str, directory: Optional[str], as_json:
     """
     with open_store(name, directory, "r", timeout) as store:
         begun = time.perf_counter()
-        problems = store.check()
+        with output.working(f"{name} is verified"):
+            problems = store.check()
         seconds = time.perf_counter() - begun
         records = len(store)
     if as_json:

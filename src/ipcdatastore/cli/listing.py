@@ -11,10 +11,13 @@ import ipcdatastore
 
 from . import output, text
 from .options import common, examples, name_argument, open_store
-from .units import span
+from .units import about
 
 if TYPE_CHECKING:
     from ipcdatastore.codec import Key
+
+
+WIDEST = 1000  # characters: no terminal is wider
 
 
 class Line(NamedTuple):
@@ -100,23 +103,34 @@ def row_of(line: Line, values: bool) -> List[str]:
 
 
 def show_list(lines: List[Line], values: bool, name: str) -> None:
-    """The table."""
+    """The table: what no key has is left out, and what a value shows by itself."""
     from rich.text import Text
 
-    columns = [("key", "left"), ("type", "left"), ("bytes", "right"), ("version", "right"), ("written", "left")]
-    columns += [("expires", "left"), ("on disk", "left")]
-    columns += [("value", "left")] * values
-    rows: List[List[Any]] = []
-    for line in lines:
-        key, entry = Text(text.key_line(line.key), "cyan"), line.entry
-        if entry is None:
-            rows.append([key, Text("unreadable", "red"), "", "", "", "", "", *([Text(line.error, "red")] * values)])
-            continue
-        expires = "" if entry.expires_at is None else f"in {span(entry.expires_at - time.time())}"
-        row = [key, type(entry.value).__name__, f"{entry.size:,}", f"{entry.version:,}"]
-        row += [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.written_at)), expires]
-        row += ["✔" if entry.persistent else ""]
-        rows.append(row + [text.shorten(text.value_line(entry.value))] * values)
+    rows = [table_row(line) for line in lines]
+    wanted = ["key", "version", "written", "value"] if values else ["key", "type", "bytes", "version", "written"]
+    at = wanted.index("written") + 1
+    wanted[at:at] = [head for head in ("expires", "kept") if any(row[head] for row in rows)]
     if rows:
-        output.write_table(columns, rows)
+        columns = [(head, "right" if head in ("bytes", "version") else "left") for head in wanted]
+        output.write_table(columns, [[row[head] for head in wanted] for row in rows], "key", "value" if values else "")
     output.console().print(Text(f" {output.several(len(rows), 'key')} in {name}", "dim"))
+
+
+def table_row(line: Line) -> Dict[str, Any]:
+    """One key in the table, by heading."""
+    from rich.text import Text
+
+    key, entry, now = Text(text.key_line(line.key), "cyan"), line.entry, time.time()
+    if entry is None:
+        blank = dict.fromkeys(("bytes", "version", "written", "expires", "kept"), "")
+        return {"key": key, "type": Text("unreadable", "red"), "value": Text(line.error, "red"), **blank}
+    return {
+        "key": key,
+        "type": type(entry.value).__name__,
+        "bytes": f"{entry.size:,}",
+        "version": f"{entry.version:,}",
+        "written": f"{about(now - entry.written_at)} ago",
+        "expires": "" if entry.expires_at is None else f"in {about(entry.expires_at - now)}",
+        "kept": "✔" if entry.persistent else "",
+        "value": text.value_line(entry.value)[:WIDEST],
+    }

@@ -23,8 +23,9 @@ def repair_verb(ctx: click.Context, name: str, directory: Optional[str], as_json
     then the exit code is 1. Work that a dead writer left half-done needs no repair: the next write finishes it.
     """
     with open_store(name, directory, "w", timeout) as store:
-        given_up = store.repair()
-        problems = store.check()
+        with output.working(f"{name} is repaired"):
+            given_up = store.repair()
+            problems = store.check()
         records = len(store)
     if as_json:
         document = {"name": name, "whole": not problems, "given_up": given_up, "problems": problems}

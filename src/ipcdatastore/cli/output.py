@@ -34,6 +34,8 @@ def several(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+LEAST = 12  # columns of a terminal for what gives way
+PADDING = 2  # between two columns of a table
 MARKS = {"good": ("✔", "green"), "warning": ("!", "yellow"), "bad": ("✘", "bold red"), "note": ("·", "dim")}
 
 
@@ -97,25 +99,40 @@ def write_rows(rows: Iterable[Sequence[str]]) -> None:
         write_line("\t".join(row))
 
 
-def write_table(columns: Sequence[Tuple[str, str]], rows: Iterable[Sequence[Any]], caption: str = "") -> None:
-    """A table; each column is a heading and ``"left"`` or ``"right"``."""
+def write_table(columns: Sequence[Tuple[str, str]], rows: Sequence[Sequence[Any]], folds: str, cut: str) -> None:
+    """A table; each column is a heading and ``"left"`` or ``"right"``.
+
+    Long lines of the column `folds` take several; those of `cut` end where the terminal does. No other is touched.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold", caption=caption or None, caption_justify="left"
-    )
+    cells = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
+    widths = {
+        heading: max(len(heading), max((row[number].cell_len for row in cells), default=0))
+        for number, (heading, _) in enumerate(columns)
+    }
+    screen = console()
+    room = screen.width - sum(width + PADDING for heading, width in widths.items() if heading not in (folds, cut))
+    if cut:
+        room -= 2 * PADDING + 1
+        widths[folds] = min(widths[folds], max(LEAST, room * 2 // 5))
+        widths[cut] = min(widths[cut], max(LEAST, room - widths[folds]))
+    else:
+        widths[folds] = min(widths[folds], max(LEAST, room - PADDING - 1))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     for heading, justify in columns:
         table.add_column(
             heading,
             justify="right" if justify == "right" else "left",
-            no_wrap=justify == "right",
-            overflow="fold" if heading == "key" else "ellipsis",
+            no_wrap=heading != folds,
+            overflow="fold" if heading == folds else "ellipsis",
+            width=widths[heading] if heading in (folds, cut) else None,
         )
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    console().print(table)
+    for row in cells:
+        table.add_row(*row)
+    screen.print(table)
 
 
 def write_facts(facts: Dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from .output import several
 from .regions import User, command_of, users
 from .units import size, span
 
-MOST_CHECKED = 256 << 20  # bytes of a store that is verified here: writers wait meanwhile
+MOST_CHECKED = 32 << 20  # bytes of a store that is verified here: writers wait meanwhile
 NEARLY_FULL = 0.9
 MOST_NAMED = 5
 

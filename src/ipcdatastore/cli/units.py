@@ -32,6 +32,15 @@ def span(seconds: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
+def about(seconds: float) -> str:
+    """A time in its largest unit.
+
+    >>> about(59.4), about(3700), about(200000)
+    ('59 s', '1 h', '2 d')
+    """
+    return " ".join(span(seconds).split()[:2])
+
+
 def rate(per_second: float) -> str:
     """Events per second; three digits are all that a rate is good for.
 

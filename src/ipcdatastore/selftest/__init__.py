@@ -1,4 +1,5 @@
-"""Proves that the library works on this machine, in a few seconds: ``ipcdatastore selftest``, or from any program.
+"""Proves that the library works on this machine, in a few seconds: ``ipcdatastore selftest``,
+``python -m ipcdatastore.selftest``, or from any program.
 
 ::
 
