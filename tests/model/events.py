@@ -10,8 +10,8 @@ that were published, which grows at the stores marked PUBLISH, and the time. Che
   CRASH  if everybody died now, after recovery the ring holds the last events published, nothing else, and in order.
 
 More actions than in `steps`: ("trylock",), ("time",) and ("tick",), ("choose",) both ways, ("event", event) delivers,
-("again",) begins after an overflow, ("sleep", seen) until one of these words has another value or a holder died,
-("futex", value, loc, token) and ("asleep", loc, token) the two halves of a futex wait, ("ring",) wakes all of these.
+("again",) begins after an overflow, ("sleep", seen) until one of these words has another value or a holder died (None:
+only that), ("futex", value, loc, token) and ("asleep", loc, token) the two halves of a futex wait, ("ring",) wakes all of these.
 """
 
 from .checker import Model
@@ -66,14 +66,19 @@ class EventModel(Model):
 
     # ------------------------------------------------------------ actions
     def successors(self, state):
-        yield from super().successors(state)
-        # Death between giving back the lock and waking others.
+        """Death may also come between giving back the lock and waking others; with `cfg["killed_dirty"]` it comes only
+        where it leaves the next holder something to do.
+        """
         memory, spec, owner, kills = self.memories[state[0]], state[1], state[2], state[3]
+        clean = self.newest(memory, self.index["dirty"]) == 0
+        for step in super().successors(state):
+            if not (clean and self.cfg.get("killed_dirty") and step[0][1][0] == "KILLED"):
+                yield step
+        if self.cfg.get("killed_dirty") or not kills:
+            return
         threads = tuple(self.thread_states[number] for number in state[4:])
         for i, thread in enumerate(threads):
-            ringing = thread[5] == "run" and self.actions[thread[0]][0] == "ring"
-            ringing = ringing and not self.cfg.get("ring_survives")
-            if ringing and owner != i and kills and self.threads[i][2]:
+            if thread[5] == "run" and self.actions[thread[0]][0] == "ring" and owner != i and self.threads[i][2]:
                 dead = (None, None, self.zero, self.zero, None, "dead")
                 after = threads[:i] + (dead,) + threads[i + 1 :]
                 yield (i, ("KILLED",), ""), self.state(memory, spec, owner, kills - 1, after, None)
@@ -115,7 +120,7 @@ class EventModel(Model):
         elif kind == "sleep":
             if owner is None and differs("dirty", 0):
                 yield "a holder died", memory, spec, owner, become("dead")
-            if any(differs(loc, value) for loc, value in action[1]):
+            if any(differs(loc, value) for loc, value in action[1] or ()):
                 yield "", memory, spec, owner, become("moved")
         elif kind == "futex":
             slept = not differs("change", action[1])
@@ -142,6 +147,8 @@ class EventModel(Model):
             if status != "run":
                 continue
             action = self.actions[node]
+            if action[0] == "sleep" and action[1] is None:
+                continue
             if action[0] == "sleep":
                 known = legal[1] if legal else 0
                 if known != len(state[1][0]):

@@ -23,11 +23,13 @@ def prepare(cfg, version, label):
 
 
 def announce(cfg, events):
-    """No fence before the head moves: what a watcher may find instead are entries of the same transaction, as a holder
-    who died prepared them, and all before those he knows then; or none that fits its seal, and he looks again.
+    """The fence: what a holder who died half-way through an entry of the same key left at its place may be sealed by
+    what is stored now, and nobody voids what had no seal.
     """
     for version, label in events:
         head = yield from prepare(cfg, version, label)
+        if cfg.get("announce_fence", True):
+            yield from fence(cfg)
         yield from store("head", head)
 
 

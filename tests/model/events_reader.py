@@ -29,14 +29,11 @@ def watcher(cfg, position, version, breaks, renewals):
     if entry[0] <= version and cfg.get("skip", True):  # entered again after a death
         yield ("become", watcher, (position + 1, version, breaks, renewals))
     if cfg.get("lapses") and cfg.get("breaks_after", True):
-        if cfg.get("breaks_fence", True):
-            yield from fence(cfg)
-        now = yield from load("breaks")
+        now = yield from load("breaks")  # fenced since the head was loaded
         if now != breaks:
             yield from begin_again(cfg, renewals)
     yield ("event", entry)
     yield ("become", watcher, (position + 1, entry[0], breaks, renewals))
-
 
 
 def look_after(cfg):

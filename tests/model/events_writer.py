@@ -197,6 +197,13 @@ def writer(cfg, ops):
     yield ("become", writer, (ops[1:],))
 
 
+@under_lock
+def mender(cfg):
+    """Takes the lock when its holder died."""
+    yield ("sleep", None)
+    yield ("become", writer, ((("nop",),),))
+
+
 def clock(cfg, ticks):
     for _ in range(ticks):
         yield ("tick",)
