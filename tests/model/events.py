@@ -10,8 +10,9 @@ that were published, which grows at the stores marked PUBLISH, and the time. Che
   CRASH  if everybody died now, after recovery the ring holds the last events published, nothing else, and in order.
 
 More actions than in `steps`: ("trylock",), ("time",) and ("tick",), ("choose",) both ways, ("event", event) delivers,
-("again",) begins after an overflow, ("sleep", seen) until one of these words has another value or a holder died (None:
-only that), ("futex", value, loc, token) and ("asleep", loc, token) the two halves of a futex wait, ("ring",) wakes all of these.
+("again",) begins after an overflow, ("sleep", seen) until one of these words has another value or a holder died
+(None: only that), ("futex", value, loc, token) and ("asleep", loc, token) the two halves of a futex wait, ("ring",)
+wakes all of these.
 """
 
 from .checker import Model

@@ -86,6 +86,8 @@ SLOW = frozenset(
         "events/weak transaction of three; repairer; set A; 2 kills",
         "events/weak clear; set A; republish; 2 kills",
         "events/weak transaction; repairer; 2 kills",
+        "events/sc transaction; set A; repairer; 2 kills",
+        "alert/sc transaction; another watcher begins, set B; 1 kill",
         "events/sc ring of 2, three sets, transaction; 1 kill",
     ]
 )

@@ -12,7 +12,7 @@ from .slow import SLOW
 
 ANSWERING = (reader.reader, reader.get_many, reader.get_many_indexed, events_reader.watcher)
 
-UNREDUCED = ("index/sc backward shift", "wait/", "wake/", "alert/weak set A", "events/BROKEN", "events/weak set A")
+UNREDUCED = ("index/sc backward shift", "wait/", "wake/", "alert/BROKEN", "events/BROKEN", "events/weak set A")
 
 
 def parameters():
