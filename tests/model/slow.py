@@ -83,5 +83,11 @@ SLOW = frozenset(
         "one/BROKEN weak, word not burnt",
         "rebuild/BROKEN recovery bumps structure before it stores the list again",
         "rebuild/sc new table twice, set B; get A; 2 kills",
+        "events/weak transaction of three; repairer; set A; 2 kills",
+        "events/weak clear; set A; republish; 2 kills",
+        "events/weak transaction; repairer; 2 kills",
+        "events/sc transaction; set A; repairer; 2 kills",
+        "alert/sc transaction; another watcher begins, set B; 1 kill",
+        "events/sc ring of 2, three sets, transaction; 1 kill",
     ]
 )
