@@ -336,6 +336,8 @@ class Frame:
             words[address] = value
         if heard:
             words[LOG_HEAD] = head
+            if NEEDS_FENCE:
+                fence()  # whoever sees CHANGE move finds the event
         if words[DIRTY] != self.slot_mark:
             raise self.lock_lost()
         words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF

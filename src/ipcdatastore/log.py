@@ -134,7 +134,9 @@ def prepare(region: Any, kind: int, version: int, key: bytes) -> int:
 def announce(region: Any, events: Iterable[Tuple[int, int, bytes]]) -> None:
     """Enter (kind, version, key), each at once."""
     for kind, version, key in events:
-        region.words[LOG_HEAD] = prepare(region, kind, version, key)
+        head = prepare(region, kind, version, key)
+        fence()  # a reader at the new head must not find what a dead writer left there, half of it from each
+        region.words[LOG_HEAD] = head
 
 
 def read(region: Any, position: int) -> Optional[Event]:
@@ -145,11 +147,11 @@ def read(region: Any, position: int) -> Optional[Event]:
         return None
     if (head - position & POSITIONS) > capacity:
         raise Overrun
+    fence()  # the head is new: what stands before it must not be older
     for _ in range(ATTEMPTS):
         event = _entry(region, start, capacity, position)
         if event is not None:
             return event
-        fence()  # on a weakly ordered machine the head may be seen before the entry
     raise Overrun
 
 
@@ -181,11 +183,13 @@ def _entry(region: Any, start: int, capacity: int, position: int) -> Optional[Ev
     header = _load(region, start, capacity, position, EVENT_SIZE)
     if len(header) < EVENT_SIZE:
         return None  # another thread has just closed the handle
-    crc, own, version, length, kind, _ = EVENT.unpack(header)
+    _, own, _, length, _, _ = EVENT.unpack(header)
     if own != position or EVENT_SIZE + length > capacity * UNIT:
         return None
     entry = _load(region, start, capacity, position, EVENT_SIZE + length)
-    if crc32(entry[4:]) != crc:
+    # All of it from this one copy: the header above told how much to copy, and may have been half of another entry.
+    crc, own, version, again, kind, _ = EVENT.unpack_from(entry.ljust(EVENT_SIZE, b"\0"))
+    if own != position or again != length or crc32(entry[4:]) != crc:
         return None
     return Event(kind, version, entry[EVENT_SIZE:], position + (len(entry) + UNIT - 1) // UNIT & POSITIONS)
 

@@ -140,10 +140,10 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     if salvage:
         _mend_header(region)
     chunks = _chunk_extents(words)
-    chunks += _kept(words, JOURNAL, SYSTEM_JOURNAL, journal_size, seen.extents + chunks)
-    chunks += _kept(words, LOG, SYSTEM_LOG, _ring_size, seen.extents + chunks)
     if after_damage:  # records may have gone that nobody deleted
         words[LOG_BREAKS] = words[LOG_BREAKS] + 1 & 0xFFFFFFFF
+    chunks += _kept(words, JOURNAL, SYSTEM_JOURNAL, journal_size, seen.extents + chunks)
+    chunks += _kept(words, LOG, SYSTEM_LOG, _ring_size, seen.extents + chunks)
     tables = _old_tables(words)
     gaps, top = _gaps(region, sorted(seen.extents + chunks), tables)
     _switch_tables(region, seen.live, gaps, top)

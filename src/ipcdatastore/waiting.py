@@ -14,7 +14,7 @@ from zlib import crc32
 from .errors import DatastoreError
 from .frame import ALERT_SECONDS, key_bit
 from .layout import CHANGE
-from .platform import now_ns
+from .platform import fence, now_ns
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ class Doze:
 
     def change(self) -> int:
         """The word to look at before looking at anything else."""
-        return self._engine.moment()[0]
+        seen = self._engine.moment()[0]
+        fence()
+        return seen
 
     def sleep(self, seen: int, seconds: float) -> None:
         """Sleep until the region may have changed since `seen`, for at most `seconds`, and at most a tick."""

@@ -153,6 +153,8 @@ class Watch:
                 raise
             if entry is None:
                 return None
+            if region.words[LOG_BREAKS] != self._breaks:  # events before this one may be missing
+                return self._overflow()
             self._position = entry.following
             if entry.version <= self._version:
                 continue  # entered again after a death

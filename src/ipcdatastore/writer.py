@@ -179,6 +179,8 @@ class Writer(Frame):
                 words[4 * following + 2] = old
             if heard:
                 words[LOG_HEAD] = log_head
+                if NEEDS_FENCE:
+                    fence()  # whoever sees CHANGE move finds the event
             if words[DIRTY] != mark:
                 raise self.lock_lost()
             words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
