@@ -394,7 +394,7 @@ class TestGrowth:
             for key in range(number * 100, number * 100 + 100_000 // size + 5):
                 writer[key] = bytes([key % 256]) * size
                 assert store[key] == bytes([key % 256]) * size
-            assert store.stats()["locked_reads"] == 0
+            assert store.stats()["own_locked_reads"] == 0
 
     def test_10_000_keys(self, opener):
         writer, store = opener(), opener()

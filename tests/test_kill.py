@@ -203,7 +203,7 @@ def test_killed_writer_alone(directory, group):
                     assert reader.get(key) == frozen.get(key), (where, key, under_way)
                     assert (key in reader) == (key in frozen), (where, key, under_way)
                 stats = reader.stats()
-                assert stats["locked_reads"] == stats["lock_waits"] == 0, (where, under_way)
+                assert stats["own_locked_reads"] == stats["own_lock_waits"] == 0, (where, under_way)
                 assert reader.get_many([*before, *after]) == frozen, (where, under_way)
             # The next writer repairs.
             with ipcdatastore.open("region", directory=name, timeout=5) as store:

@@ -142,7 +142,7 @@ def hunt(directory, mode):
                 assert len(set(keys)) == len(keys)
         stats = store.stats()
         assert store.get_many(["a", "b"])["a"][0] == store["b"][0]
-        say([seen, pairs, stats["retries"], stats["locked_reads"]])
+        say([seen, pairs, stats["own_retries"], stats["own_locked_reads"]])
 
 
 @pytest.mark.parametrize("how", ["set_many", "transaction"])
@@ -241,7 +241,7 @@ def read_often(directory, mode, times):
             changes += number != last
             last = number
         stats = store.stats()
-        say([changes, stats["retries"], stats["locked_reads"]])
+        say([changes, stats["own_retries"], stats["own_locked_reads"]])
 
 
 @pytest.mark.parametrize(("size", "times"), [(0, 2500), (300, 2500), (400_000, 250)])
@@ -386,7 +386,7 @@ def test_reading_a_record_past_the_end_of_the_view_takes_no_lock(directory, stor
             store[n] = bytes([n]) * (n * 70_000)
             assert reader[n] == bytes([n]) * (n * 70_000)
             assert reader.get_many([n]) == {n: reader[n]}
-        assert reader.stats()["locked_reads"] == 0
+        assert reader.stats()["own_locked_reads"] == 0
 
 
 def crowd(directory, number, count):
@@ -554,7 +554,7 @@ def test_stopped_writer(directory, operation):
                 assert store.get_many(["a", "b", "c"]) == {"a": "old", "b": "old"}
                 with ipcdatastore.open("region", directory=directory, mode="r", timeout=0) as reader:
                     assert reader["a"] == "old"
-                    assert reader.stats()["lock_waits"] == 0
+                    assert reader.stats()["own_lock_waits"] == 0
         finally:
             os.kill(child.pid, signal.SIGCONT)
         assert child.hear()["a"] == "new"

@@ -21,8 +21,8 @@ except ImportError:
     from pickle import dumps as pickle_dumps
     from pickle import loads as pickle_loads
 
-from .errors import DecodeError, EncodeError, KeyTypeError, TooLargeError
-from .layout import MAX_KEY
+from .errors import ArgumentError, DecodeError, EncodeError, KeyTypeError, TooLargeError
+from .layout import FLAG_PERSIST, MAX_KEY
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ TRUE = 6
 FALSE = 7
 
 MAX_NESTING = 16
+KEEP = -1  # instead of flags: those that the key's record has
 _LENGTH = struct.Struct("<I")
 _DOUBLE = struct.Struct("<d")
 PICKLE_PROTOCOL = 5
@@ -277,3 +278,12 @@ def is_immutable(value: Any) -> bool:
     if kind in _SHARED_TYPES:
         return True
     return kind in (tuple, frozenset) and all(map(is_immutable, value))
+
+
+def flags_of(persist: Optional[bool]) -> int:
+    """The record's flags that `persist` asks for."""
+    if persist is None:
+        return KEEP
+    if type(persist) is not bool:
+        raise ArgumentError(f"`persist` is True, False or None, not {persist!r}", name="persist", value=persist)
+    return FLAG_PERSIST if persist else 0

@@ -13,6 +13,7 @@ from _thread import allocate_lock
 from zlib import crc32
 
 from . import place, platform
+from .codec import KEEP
 from .coordinator import Coordinator
 from .errors import (
     ClosedError,
@@ -39,10 +40,14 @@ from .layout import (
     FREE_UNITS,
     IMAGE_NUMBER,
     LENGTH,
+    LOCK_WAITS,
+    LOCKED_READS,
     MAX_SIZE_LONG,
     PAGE,
     PERSIST,
     PERSIST_POLICIES,
+    READS,
+    RETRIES,
     STATE,
     STATE_DAMAGED,
     STATE_LIVE,
@@ -53,7 +58,7 @@ from .layout import (
 )
 from .reader import Reader, Record
 from .region import Policy, Region, create, is_stale, remove_leftovers
-from .writer import ANY, KEEP, Writer
+from .writer import ANY, Writer
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -116,6 +121,7 @@ class Engine:
         self.path = place.region_path(self.directory, name)
         self.options = options
         self.closed = False
+        self._reported = (0, 0, 0, 0)
         self._stale = False  # the region must be opened anew (after a fork), or not used at all (closed)
         self._renewing = allocate_lock()
         self.restored: Optional[Restored] = None  # what this handle, as the region's maker, restored
@@ -327,6 +333,7 @@ class Engine:
         now = time.time_ns()
         if not region.checked <= now <= region.check_due:
             region.check_place(now)
+            self._report()
         record = self.reader.find(key, crc32(key, self.seed))
         if record is not None:
             expires = record.expires_ns
@@ -450,10 +457,29 @@ class Engine:
             "evict": _EVICT_NAMES.get(words[EVICT], "?"),
             "serializer": self.region.header.serializer,
             "damaged": words[STATE] == STATE_DAMAGED,
-            "retries": self.reader.retries,
-            "locked_reads": self.reader.fallbacks,
-            "lock_waits": self.coordinator.waits,
+            "reads": words[READS],
+            "retries": words[RETRIES],
+            "locked_reads": words[LOCKED_READS],
+            "lock_waits": words[LOCK_WAITS],
+            "own_retries": self.reader.retries,
+            "own_locked_reads": self.reader.fallbacks,
+            "own_lock_waits": self.coordinator.waits,
         }
+
+    def _report(self) -> None:
+        """Add what this handle has counted to the region's figures: now and then, since reads have no time for it.
+
+        Without a lock, so two handles may lose a few of each other's.
+        """
+        if not self.region.writable:
+            return
+        words = self.region.words
+        reads = sum(view.uncached_reads for view in (reference() for reference in self.views) if view is not None)
+        counted = (reads, self.reader.retries, self.reader.fallbacks, self.coordinator.waits)
+        for word, count, reported in zip((READS, RETRIES, LOCKED_READS, LOCK_WAITS), counted, self._reported):
+            if count > reported:
+                words[word] = words[word] + count - reported & 0xFFFFFFFF
+        self._reported = counted
 
     # --- the end of a handle -------------------------------------------------------------------------
     def close(self) -> None:
@@ -463,6 +489,8 @@ class Engine:
         keeper, self.keeper = self.keeper, None
         if keeper is not None:
             keeper.stop()
+        if not self._stale:
+            self._report()
         self.coordinator.closing = True  # whoever waits for the lock gives up
         try:
             self.coordinator.detach()

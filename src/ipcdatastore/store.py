@@ -12,13 +12,13 @@ from collections import namedtuple
 from collections.abc import MutableMapping
 
 from .cache import NOTHING, Cache
-from .codec import SERIALIZED, Codec, decode_key, encode_key, is_immutable, shorten, tuple_prefix
+from .codec import KEEP, SERIALIZED, Codec, decode_key, encode_key, flags_of, is_immutable, shorten, tuple_prefix
 from .engine import Engine
 from .errors import ArgumentError, ClosedError, ConflictError, InvalidNameError, KeyTypeError
 from .layout import FLAG_PERSIST, MAX_KEY
 from .platform import deadline, now_ns, uneven
 from .reader import Record
-from .writer import ANY, KEEP
+from .writer import ANY
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -760,15 +760,6 @@ class UncachedDatastore(Datastore):
         if value is _MISSING:
             raise KeyError(key)
         return value
-
-
-def flags_of(persist: Optional[bool]) -> int:
-    """The record's flags that `persist` asks for."""
-    if persist is None:
-        return KEEP
-    if type(persist) is not bool:
-        raise ArgumentError(f"`persist` is True, False or None, not {persist!r}", name="persist", value=persist)
-    return FLAG_PERSIST if persist else 0
 
 
 def _seconds(timeout: Any) -> Optional[float]:

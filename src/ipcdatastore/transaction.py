@@ -17,7 +17,7 @@ import sys
 from zlib import crc32
 
 from . import heap, index, intent, journal, rebuild
-from .codec import decode_key, shorten
+from .codec import KEEP, decode_key, shorten
 from .errors import ConflictError, DatastoreError, StoreFullError
 from .frame import BROKEN
 from .futex import EVERYBODY
@@ -48,7 +48,7 @@ from .layout import (
 )
 from .platform import LOCK_UN
 from .reader import final_word, sealed
-from .writer import KEEP, Writer
+from .writer import Writer
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:

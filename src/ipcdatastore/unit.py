@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from zlib import crc32
 
-from .codec import shorten
+from .codec import KEEP, flags_of, shorten
 from .errors import ArgumentError, ConflictError
 from .platform import deadline
 
@@ -46,7 +46,7 @@ class Transaction(Base):
         self._engine = store._engine
         self._reads: Dict[bytes, Tuple[int, int]] = {}
         self._names: Dict[bytes, Key] = {}
-        self._writes: Dict[bytes, Tuple[Key, Any, int]] = {}
+        self._writes: Dict[bytes, Tuple[Key, Any, int, int]] = {}
         self._moment: Optional[Tuple[int, int]] = None
         self._open = True
 
@@ -62,14 +62,14 @@ class Transaction(Base):
     def __setitem__(self, key: Key, value: Any) -> None:
         self.set(key, value)
 
-    def set(self, key: Key, value: Any, *, expire: Optional[float] = None) -> None:
-        """Write `value` at the commit; with `expire`, for so many seconds."""
+    def set(self, key: Key, value: Any, *, expire: Optional[float] = None, persist: Optional[bool] = None) -> None:
+        """Write `value` at the commit; with `expire`, for so many seconds; `persist` as in the store's own ``set``."""
         encoded = self._use(key)
-        self._writes[encoded] = (key, value, deadline(expire))
+        self._writes[encoded] = (key, value, deadline(expire), flags_of(persist))
 
     def __delitem__(self, key: Key) -> None:
         self[key]  # KeyError, and the key is part of what was read
-        self._writes[self._use(key)] = (key, _MISSING, 0)
+        self._writes[self._use(key)] = (key, _MISSING, 0, KEEP)
 
     def __contains__(self, key: object) -> bool:
         try:
@@ -84,7 +84,7 @@ class Transaction(Base):
         for key in self._store:
             if self._store._encode(key) not in mine:
                 yield key
-        for key, value, _ in mine.values():
+        for key, value, _, _ in mine.values():
             if value is not _MISSING:
                 yield key
 
@@ -145,11 +145,11 @@ class Transaction(Base):
             self._verify()
             return
         writes = []
-        for encoded, (key, value, expires) in self._writes.items():
+        for encoded, (key, value, expires, flags) in self._writes.items():
             if value is _MISSING:
                 writes.append(self._engine.write(encoded))
             else:
-                writes.append(self._store._write(key, value, expires))
+                writes.append(self._store._write(key, value, expires, flags))
         self._engine.commit(writes, self._reads)
 
     def rollback(self) -> None:

@@ -7,6 +7,7 @@ import time
 from zlib import crc32
 
 from . import heap, index, log
+from .codec import KEEP
 from .coordinator import Coordinator
 from .errors import DatastoreError
 from .frame import BROKEN, Frame, flat
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
     from typing import Callable, Dict, List, Optional, Tuple
 
 ANY = -1  # no condition on the version
-KEEP = -1  # flags as they are
 MOST_HINTS = 20_000
 
 

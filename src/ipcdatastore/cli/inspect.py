@@ -12,7 +12,7 @@ from .options import common, open_store
 from .root import NOT_FOUND
 
 # Figures of the handle that `stats` has just opened, which say nothing about anybody else's.
-OWN = ("cached", "cached_bytes", "uncached_reads", "retries", "locked_reads", "lock_waits")
+OWN = ("cached", "cached_bytes", "uncached_reads", "own_retries", "own_locked_reads", "own_lock_waits")
 
 
 @click.command("stats")
