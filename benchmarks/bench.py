@@ -17,7 +17,7 @@ if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "benchmarks"
 
-from benchmarks import figures
+from benchmarks import figures, persistence
 
 
 def environment():
@@ -56,6 +56,7 @@ def measure(directory, quick):
     yield from figures.start_up(directory)
     progress("two readers")
     yield figures.two_readers(directory)
+    yield from persistence.everything(directory, progress)
     if not quick:
         yield from figures.million(directory, progress)
 

@@ -23,6 +23,7 @@ from .layout import (
     COUNT,
     DESCRIPTORS,
     EMPTY,
+    JOURNAL_COUNT,
     PARTITIONS,
     RECORD_LENGTHS,
     RECORD_SIZE,
@@ -181,8 +182,8 @@ def needs_chunk(words: Any) -> bool:
 
 
 def chunk_units(words: Any) -> int:
-    """Units of the next slot chunk: half as many slots as there are records, within limits."""
-    wanted = min(max(CHUNK_SLOTS_MIN, words[COUNT] // 2), CHUNK_SLOTS_MAX)
+    """Units of the next slot chunk: half as many slots as there are records, or will be, within limits."""
+    wanted = min(max(CHUNK_SLOTS_MIN, (words[COUNT] + words[JOURNAL_COUNT]) // 2), CHUNK_SLOTS_MAX)
     return size_class(chunk_size(wanted))[1]
 
 

@@ -52,7 +52,9 @@ from .reader import final_word, word_before_mark
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Set, Tuple, Union
+    from typing import Dict, List, Optional, Set, Tuple, Union
+
+    Differences = List[Tuple[int, List[int]]]
 
 PIECE = 1 << 20
 FEW = 200  # slots that may be left for the time under the lock
@@ -88,9 +90,10 @@ class Snapshot:
         before = 0
         for _ in range(MOST_ROUNDS):
             left = self._differences()
-            if len(left) <= FEW or (before and len(left) > 0.7 * before):
+            count = _count(left)
+            if count <= FEW or (before and count > 0.7 * before):
                 break
-            before = len(left)
+            before = count
             self._copy_again(left)
         self.writer.flush()
         self.writer.holds_back = True  # a disk that is busy must not keep writers waiting
@@ -165,35 +168,39 @@ class Snapshot:
         self._copy_again(self._differences())
 
     # --- what differs ----------------------------------------------------------------------------------
-    def _differences(self, most: int = sys.maxsize) -> List[int]:
-        """The slots that the image does not show as they are now; of more than `most`, only so many and some."""
-        found: List[int] = []
+    def _differences(self, most: int = sys.maxsize) -> Differences:
+        """(first slot, slots that the image does not show as they are now) of each chunk that has some.
+
+        As soon as there are more than `most`, only those found so far.
+        """
+        found: Differences = []
+        count = 0
         self.region.follow()
         words = self.region.words
-        for first, count in index.chunks(words):
-            new = words[first : first + SLOT_WORDS * count : SLOT_WORDS].tobytes()
+        for first, slots in index.chunks(words):
+            new = words[first : first + SLOT_WORDS * slots : SLOT_WORDS].tobytes()
             old = self.seen.get(first)
             if old is None:
                 old = self.seen[first] = bytearray(len(new))  # slots that were never used are zero
             if old != new:
-                find_differences(old, new, first, found)
-                if len(found) > most:
+                changed: List[int] = []
+                find_differences(old, new, first, changed)
+                found.append((first, changed))
+                count += len(changed)
+                if count > most:
                     break
         return found
 
-    def _copy_again(self, slots: List[int], *, locked: bool = False) -> None:
-        """Enter what `slots` hold now, and note under which word. Without the lock, what moves is left for later.
+    def _copy_again(self, differences: Differences, *, locked: bool = False) -> None:
+        """Enter what these slots hold now, and note under which word. Without the lock, what moves is left for later.
 
         In one piece, since this has to be several times as fast as writers are, or the rounds never end.
         """
         region, enter = self.region, self.writer.entry
         words, data = region.words, region.data
         flagged, everywhere, entered = self.flagged, bool(self.raw), self.entered
-        chunk = end = 0
-        view: Any = None
-        for slot in slots:
-            if not chunk <= slot < end:
-                chunk, end, view = self._chunk_of(slot)
+        seen = {chunk: memoryview(self.seen[chunk]).cast("I") for chunk, _ in differences}
+        for chunk, slot in ((chunk, slot) for chunk, slots in differences for slot in slots):
             word = sealed_for = words[slot]
             if word & WORD_PENDING:
                 if not locked:
@@ -223,14 +230,7 @@ class Snapshot:
             elif everywhere or slot in entered:
                 entered.discard(slot)
                 enter(sealed_for, crc32(image.void(slot), sealed_for), image.void(slot))
-            view[(slot - chunk) // SLOT_WORDS] = word
-
-    def _chunk_of(self, slot: int) -> Tuple[int, int, Any]:
-        """(first slot, end, the words that the image holds) of the chunk that `slot` is in."""
-        for first, seen in self.seen.items():
-            if first <= slot < first + 2 * len(seen):
-                return first, first + 2 * len(seen), memoryview(seen).cast("I")
-        raise self._damaged(slot)
+            seen[chunk][(slot - chunk) // SLOT_WORDS] = word
 
     def _settled(self, word: int) -> int:
         """The word that holds for a pending slot of a dead writer: this handle is read-only and cannot repair."""
@@ -251,7 +251,7 @@ class Snapshot:
         self._enter()
         try:
             left = self._differences(most)
-            if len(left) <= most:
+            if _count(left) <= most:
                 self._copy_again(left, locked=True)
                 return self._facts(number)
         finally:
@@ -274,6 +274,10 @@ class Snapshot:
             persist=int(words[PERSIST]),
             evict=int(words[EVICT]),
         )
+
+
+def _count(differences: Differences) -> int:
+    return sum(len(slots) for _, slots in differences)
 
 
 def find_differences(old: Union[bytes, bytearray], new: bytes, first: int, found: List[int]) -> None:
