@@ -24,6 +24,7 @@ LAYERS = [
     {"writer", "snapshot", "load"},
     {"transaction"},
     {"restore"},
+    {"attach"},
     {"engine"},
     {"flush", "waiting"},
     {"upkeep", "watching", "locks"},
