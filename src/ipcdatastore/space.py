@@ -140,7 +140,7 @@ class Space:
     def _spare_units(self) -> int:
         words = self.frame.region.words
         limit = self.limit_units()
-        if words[LOG] >= limit:  # the event log was put behind it
+        if limit <= words[LOG] < words[TOP]:  # the event log was put behind it
             return int(words[FREE_UNITS] - limit // RESERVE)
         if words[TOP] > limit:  # it was lowered: what is free may be used again
             return int(words[FREE_UNITS])
