@@ -92,7 +92,9 @@ def test_structs(table, module):
 
 
 @pytest.mark.parametrize(
-    ("name", "structs"), [("static-header", ["STATIC", "STATIC_CRC"]), ("record", ["RECORD"])], ids=["static", "record"]
+    ("name", "structs"),
+    [("static-header", ["STATIC", "STATIC_CRC"]), ("record", ["RECORD"]), ("event", ["EVENT"])],
+    ids=["static", "record", "event"],
 )
 def test_fields(name, structs):
     fields = []
@@ -174,7 +176,7 @@ def test_no_value_type_or_clock_is_missing():
 
 
 def test_system_kinds_intents_and_tags_have_different_numbers():
-    for table in ("kinds", "system-blocks", "states", "tags", "slot"):
+    for table in ("kinds", "system-blocks", "states", "tags", "slot", "events"):
         rows = [row for row in TABLES[table].rows if not re.search("_MASK|_WORDS|_MIN|_MAX", row["name"])]
         assert len({row["value"] for row in rows}) == len(rows)
 
