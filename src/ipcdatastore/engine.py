@@ -180,6 +180,7 @@ class Engine:
             if directory is not None:
                 region.words[IMAGE_NUMBER] = 0  # no image there is this region's
                 archive.store_directory_locked(region.words, region.data, directory)
+            region.longs[FLUSHED_LONG] = 0  # what is there does not show what is to be kept now, whoever writes next
         finally:
             self.writer.end()
 

@@ -15,6 +15,8 @@ TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any, Optional, Tuple
 
+    from .errors import DatastoreError
+
 
 def open(
     name: str = "default",
@@ -42,8 +44,9 @@ def open(
 
     `persist`: True keeps every record on the disk, False only those whose key is marked, None as the region says (a
     new one: False). With True, a small thread of this handle writes an image every `flush_interval` seconds (60) if
-    something changed, and at ``close``, unless another process does so already. `snapshot_directory` says where images
-    are; None: as the region says, else the user's data folder (or ``IPCDATASTORE_IMAGES``).
+    something changed, and at ``close``, unless another process does so already; what it fails with is a
+    ``RuntimeWarning``. `snapshot_directory` says where images are; None: as the region says, else the user's data
+    folder (or ``IPCDATASTORE_IMAGES``).
 
     `cache_entries` and `cache_bytes` bound the client cache of this handle; 0 entries switch it off.
 
@@ -139,12 +142,24 @@ def _keep(store: Datastore, interval: Optional[float]) -> None:
     from .keeper import Keeper
     from .upkeep import Upkeep
 
-    keeper = Keeper(Upkeep(store._engine, interval))
+    upkeep = Upkeep(store._engine, interval)
+    upkeep.on_problem = _warn
+    keeper = Keeper(upkeep)
     try:
         keeper.start()
     except RuntimeError:  # an interpreter without daemon threads: `Service.tick` is for it
         return
     store._engine.keeper = keeper
+
+
+def _warn(problem: DatastoreError) -> None:
+    """Nobody waits for what the thread does, so nobody would learn that the store is not being kept."""
+    import warnings
+
+    try:
+        warnings.warn(f"no image could be written: {problem}", RuntimeWarning, stacklevel=2)
+    except RuntimeWarning:  # made an error by a filter: neither the thread nor `close` may stop for it
+        return
 
 
 def _one_of(name: str, value: Any, allowed: Tuple[str, ...]) -> None:
