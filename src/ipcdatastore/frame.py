@@ -196,8 +196,9 @@ class Frame:
         return False
 
     def announce_locked(self, event: int, version: int, key: bytes) -> int:
-        """Store an event before its publish; what LOG_HEAD becomes after it."""
+        """Store an event before its publish; what LOG_HEAD becomes after it. Who waits for the key is woken later."""
         region = self.region
+        self.to_wake |= key_bit(crc32(key))
         if not region.words[LOG]:
             return int(region.words[LOG_HEAD])
         return log.prepare(region, event, version, key)
@@ -241,18 +242,6 @@ class Frame:
         """Allocate the event log."""
         raise NotImplementedError
 
-    def ring_ahead(self, key: bytes) -> None:
-        """Wake who waits for `key` before it is published: to wake up takes longer than the rest of the write.
-
-        He stays awake for a moment; should that not do, :meth:`ring` wakes him when the lock is free again.
-        """
-        bits = key_bit(crc32(key))
-        if not self.to_wake & bits:
-            self.to_wake |= bits
-            bell = self.bell()
-            if bell is not None:
-                bell.ring(bits)
-
     def ring(self, bits: int) -> None:
         """Wake whoever waits for one of these. Without the lock."""
         bell = self.bell()
@@ -295,8 +284,6 @@ class Frame:
         data = region.data
         target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
         heard = event and words[ALERT] and self.is_heard_locked()
-        if heard:
-            self.ring_ahead(key)
         intent.declare(
             region,
             (

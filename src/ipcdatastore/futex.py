@@ -52,14 +52,11 @@ class Bell:
         self._call = call
         self._number = number
 
-    def wait(self, seen: int, seconds: float, bits: int = EVERYBODY) -> bool:
-        """Sleep until somebody rings one of `bits`, at most `seconds`; not at all if the word is not `seen` now.
-
-        Whether somebody rang.
-        """
+    def wait(self, seen: int, seconds: float, bits: int = EVERYBODY) -> None:
+        """Sleep until somebody rings one of `bits`, at most `seconds`; not at all if the word is not `seen` now."""
         due = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + int(seconds * 1e9)
         timespec = _TIMESPEC.pack(due // 10**9, due % 10**9)
-        return self._call(self._number, self._address, _WAIT_BITSET, seen, timespec, None, bits) == 0
+        self._call(self._number, self._address, _WAIT_BITSET, seen, timespec, None, bits)
 
     def ring(self, bits: int = EVERYBODY) -> None:
         """Wake everybody who waits for one of `bits`."""

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 TICK = 0.1
 FIRST_PAUSE = 0.0005
 LONGEST_PAUSE = 0.016
-LONGEST_SPIN = 0.0002
 EVER = float("inf")
 
 
@@ -51,19 +50,17 @@ class Doze:
         seconds = min(seconds, TICK)
         bell = self._engine.writer.bell()
         if bell is not None and self._ask():
-            if bell.wait(seen, seconds, self._bits):
-                self._await_publish(seen)
+            bell.wait(seen, seconds, self._bits)
             return
-        time.sleep(min(seconds, self._pause))
-        quiet = self._engine.region.words[CHANGE] == seen
-        self._pause = min(self._pause * 1.5, LONGEST_PAUSE) if quiet else FIRST_PAUSE
-
-    def _await_publish(self, seen: int) -> None:
-        """Stay awake for the publish that a writer rang for ahead."""
         words = self._engine.region.words
-        until = time.perf_counter() + LONGEST_SPIN
-        while words[CHANGE] == seen and time.perf_counter() < until:
-            time.sleep(0)  # the writer may be a thread of this process, and need the interpreter
+        until = time.monotonic() + seconds
+        while words[CHANGE] == seen:  # nothing else is looked at before something was written, or the tick is over
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, self._pause))
+            self._pause = min(self._pause * 1.5, LONGEST_PAUSE)
+        self._pause = FIRST_PAUSE
 
     def _ask(self) -> bool:
         """Have writers ring, if nobody writes just now. Whether they do."""

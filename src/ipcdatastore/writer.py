@@ -111,8 +111,6 @@ class Writer(Frame):
                 self.enter_locked(now)
                 words = region.words
             heard = words[ALERT] and self.is_heard_locked()
-            if heard:
-                self.ring_ahead(key)
             data = region.data
             # Where this handle last put the key: if the slot's word is still that one, nothing changed since.
             hint = self.hints.get(key)
