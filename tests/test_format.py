@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ipcdatastore import check, codec, layout, platform, region
+from ipcdatastore import check, codec, image, layout, platform, region
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "format.md"
 TABLE = re.compile(r"<!-- table: ([a-z-]+)(?: (?:in|of) (\w+))? -->\n\n((?:\|.*\n)+)")
-MODULES = {"platform": platform, "codec": codec}
+MODULES = {"platform": platform, "codec": codec, "image": image}
 
 # A frozen image may not change without a new format version: see "Numbers" in docs/format.md.
 GOLDEN_SIZE = 17648
@@ -84,14 +84,17 @@ def test_header_words():
     assert layout.RESERVED_WORDS[1] == layout.INTENT
 
 
-def test_structs():
-    for row in TABLES["structs"].rows:
-        found = getattr(layout, row["name"])
+@pytest.mark.parametrize(("table", "module"), [("structs", layout), ("image-structs", image)])
+def test_structs(table, module):
+    for row in TABLES[table].rows:
+        found = getattr(module, row["name"])
         assert (found.format, found.size) == (row["format"], int(row["bytes"])), row["name"]
 
 
 @pytest.mark.parametrize(
-    ("name", "structs"), [("static-header", ["STATIC", "STATIC_CRC"]), ("record", ["RECORD"])], ids=["static", "record"]
+    ("name", "structs"),
+    [("static-header", ["STATIC", "STATIC_CRC"]), ("record", ["RECORD"]), ("event", ["EVENT"])],
+    ids=["static", "record", "event"],
 )
 def test_fields(name, structs):
     fields = []
@@ -100,6 +103,26 @@ def test_fields(name, structs):
             size = struct.calcsize("=" + field)
             fields.append((sum(size for _, size in fields), size))
     assert TABLES[name].numbers("offset", "size") == fields
+
+
+@pytest.mark.parametrize(
+    ("name", "structs"),
+    [("image-header", [image.IMAGE_HEADER, image.IMAGE_CRC]), ("image-footer", [image.IMAGE_FOOTER])],
+    ids=["header", "footer"],
+)
+def test_fields_of_an_image(name, structs):
+    fields = []
+    for field in re.findall(r"\d*[a-zA-Z]", "".join(found.format for found in structs)):
+        fields += [(sum(size for _, size in fields), struct.calcsize("=" + field))]
+    assert TABLES[name].numbers("offset", "size") == fields
+
+
+def test_no_constant_of_images_is_missing():
+    found = public_constants(image, (int, bytes, struct.Struct))
+    found = {name for name in found if not name.startswith("_")}
+    own = found - set(public_constants(layout, (int, bytes, tuple, dict, struct.Struct)))
+    tables = ("image-numbers", "image-structs")
+    assert own == {row["name"] for table in tables for row in TABLES[table].rows}
 
 
 def test_lengths_are_the_beginning_of_a_record():
@@ -153,7 +176,7 @@ def test_no_value_type_or_clock_is_missing():
 
 
 def test_system_kinds_intents_and_tags_have_different_numbers():
-    for table in ("kinds", "system-blocks", "states", "tags", "slot"):
+    for table in ("kinds", "system-blocks", "states", "tags", "slot", "events"):
         rows = [row for row in TABLES[table].rows if not re.search("_MASK|_WORDS|_MIN|_MAX", row["name"])]
         assert len({row["value"] for row in rows}) == len(rows)
 

@@ -25,6 +25,7 @@ LAYERS = [
     {"writer", "snapshot", "load"},
     {"transaction"},
     {"restore"},
+    {"attach"},
     {"engine"},
     {"flush", "waiting"},
     {"upkeep", "watching", "locks"},

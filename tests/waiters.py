@@ -57,3 +57,10 @@ class Asleep:
         thread.start()
         assert self._reached.acquire(timeout=LONG)
         return thread
+
+
+def elsewhere(function):
+    """What `function` returns in a thread of its own."""
+    thread = Catching(function)
+    thread.start()
+    return thread.result()

@@ -6,20 +6,17 @@ survives ``fork`` (the child opens the region again at its first use) and refuse
 
 from __future__ import annotations
 
-import os
 import time
 import weakref
 from _thread import allocate_lock
 from zlib import crc32
 
 from . import place, platform
+from .attach import Attachment, Options
 from .codec import KEEP
 from .coordinator import Coordinator
 from .errors import (
     ClosedError,
-    DatastoreError,
-    FormatError,
-    LockTimeoutError,
     RegionDamagedError,
     RegionNotFoundError,
 )
@@ -29,7 +26,6 @@ from .layout import (
     CHANGE,
     COMMIT,
     COUNT,
-    DEFAULT_MAX_SIZE,
     DIRTY,
     EVICT,
     EVICT_POLICIES,
@@ -54,10 +50,9 @@ from .layout import (
     TOP,
     UNIT,
     VERSION_LONG,
-    WRITE_VERSION,
 )
 from .reader import Reader, Record
-from .region import Policy, Region, create, is_stale, remove_leftovers
+from .region import Region
 from .writer import ANY, Writer
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
@@ -67,34 +62,9 @@ if TYPE_CHECKING:
     from .restore import Restored
     from .transaction import Reads, Write
 
-MODES = ("r", "w", "c", "n")
 MIN_SIZE = PAGE
 _EVICT_NAMES = {number: name for name, number in EVICT_POLICIES.items()}
 _handles: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-class Options:
-    """What a handle was opened with. None = as the region says."""
-
-    __slots__ = ("evict", "max_size", "mode", "persist", "serializer", "snapshot_directory", "timeout")
-
-    def __init__(
-        self,
-        mode: str = "c",
-        max_size: Optional[int] = None,
-        evict: Optional[str] = None,
-        serializer: Optional[str] = None,
-        timeout: float = 10.0,
-        persist: Optional[bool] = None,
-        snapshot_directory: Optional[str] = None,
-    ) -> None:
-        self.mode = mode
-        self.max_size = max_size
-        self.evict = evict
-        self.serializer = serializer
-        self.timeout = timeout
-        self.persist = persist
-        self.snapshot_directory = snapshot_directory  # absolute
 
 
 class _Closed:
@@ -124,131 +94,20 @@ class Engine:
         self._reported = (0, 0, 0, 0)
         self._stale = False  # the region must be opened anew (after a fork), or not used at all (closed)
         self._renewing = allocate_lock()
-        self.restored: Optional[Restored] = None  # what this handle, as the region's maker, restored
         self.keeper: Any = None  # the thread that looks after the region, if this handle has one
         self.sleeper: Any = None  # who sleeps for the coroutines of this handle
         self.views: List[Any] = []  # weak references to the stores on this handle
         self.coordinator = Coordinator(self.path, options.timeout)
         self.coordinator.reopen = self._renew
-        self.region = self._open_region()
-        self._attach(self.region)
+        attachment = Attachment(name, self.directory, options)
+        self._attach(attachment.open())
+        self.restored = attachment.restored  # if it was this handle that made the region
         if options.mode == "n":
             self.clear()
         self._apply_policy()
         _handles.add(self)
 
     # --- opening -------------------------------------------------------------------------------------
-    def _open_region(self) -> Region:
-        """The region, made first if it is missing (or was left by an earlier boot) and the mode allows."""
-        mode = self.options.mode
-        creating = mode in ("c", "n")
-        if not os.path.isdir(self.directory) and creating:
-            place.prepare_directory(self.directory)
-        else:
-            place.check_directory(self.directory)
-        try:
-            stale = is_stale(self.path)
-        except RegionNotFoundError:
-            stale = True
-        if stale:
-            if not creating:
-                raise RegionNotFoundError(
-                    f'there is no region {self.name!r} in {self.directory}; mode "c" creates one',
-                    path=self.path,
-                )
-            self._create()
-        region = Region(self.path, writable=mode != "r")
-        try:
-            self._check_options(region)
-        except BaseException:
-            region.close()
-            raise
-        return region
-
-    def _create(self) -> None:
-        """Make the region unless somebody else just did. The creation lock is a file that is never deleted."""
-        from filelock import Timeout
-
-        lock = place.creation_lock(self.path, self.options.timeout)
-        try:
-            with lock:
-                exists = os.path.lexists(self.path)
-                if exists and not is_stale(self.path):
-                    return
-                remove_leftovers(self.path)
-                self._make(replace=exists)
-        except Timeout as error:
-            raise LockTimeoutError(
-                f"another process held {lock.lock_file}, the lock for making a region, for {self.options.timeout:g} s",
-                timeout=self.options.timeout,
-                holder=platform.lock_holder(lock.lock_file),
-            ) from error
-        except DatastoreError:
-            raise
-        except OSError as error:
-            raise place.cannot_write(self.directory, error) from error
-
-    def _make(self, *, replace: bool) -> None:
-        """Make the region: from the newest image, if there is one; see :mod:`restore`. Under the creation lock."""
-        from . import archive
-
-        options = self.options
-        directory = options.snapshot_directory
-        if directory is None and replace:  # the region of an earlier boot may name one
-            try:
-                old = Region(self.path, writable=False)
-                directory = archive.stored_directory(old.words, old.data)
-                old.close()
-            except DatastoreError:
-                directory = None  # it is being replaced, so it need not be whole
-        place_of_images = directory or archive.default_directory(self.name, self.directory)
-        if not archive.check(place_of_images) or not archive.numbered(place_of_images):
-            create(self.path, self._policy(), replace=replace)
-            return
-        from . import restore
-        from .load import Wishes
-
-        def make(serializer: str, fill: Callable[[str], None]) -> None:
-            create(self.path, self._policy(serializer), replace=replace, fill=fill)
-
-        evict = None if options.evict is None else EVICT_POLICIES[options.evict]
-        persist = None if options.persist is None else int(options.persist)
-        wishes = Wishes(options.max_size, evict, persist, directory)
-        if options.mode == "n":
-            restore.empty_new(place_of_images, options.serializer, wishes, make)
-        else:
-            self.restored = restore.into_new(place_of_images, self.name, options.serializer, wishes, make)
-
-    def _policy(self, serializer: Optional[str] = None) -> Policy:
-        options = self.options
-        return Policy(
-            serializer or options.serializer or "pickle",
-            DEFAULT_MAX_SIZE if options.max_size is None else options.max_size,
-            options.evict or "none",
-        )
-
-    def _check_options(self, region: Region) -> None:
-        wanted = self.options.serializer
-        found = region.header.serializer
-        if wanted is not None and wanted != found:
-            raise FormatError(
-                f"the region {self.path} was made with serializer={found!r}, this handle wants {wanted!r}: "
-                "open it without `serializer=`, or use another name",
-                path=self.path,
-            )
-        if region.header.write_version > WRITE_VERSION and region.writable:
-            raise FormatError(
-                f"the region {self.path} has format {region.header.write_version}, this release writes "
-                f'{WRITE_VERSION}: open it with mode="r", or upgrade ipcdatastore here',
-                path=self.path,
-            )
-        if region.words[STATE] not in (STATE_LIVE, STATE_DAMAGED):
-            raise RegionDamagedError(
-                f"the region {self.path} is damaged: its state is {region.words[STATE]}",
-                path=self.path,
-                problems=("state",),
-            )
-
     def _attach(self, region: Region) -> None:
         self.region = region
         self.coordinator.attach(region.open_lock_file())

@@ -60,7 +60,7 @@ def flush(engine: Engine) -> Optional[str]:
             path = archive.path_of(directory, number)
             flagged = words[PERSIST] != PERSIST_POLICIES["all"]
             facts = _write(engine, path, number, flagged=flagged)
-            _note(engine, facts)
+            _note(engine, facts, directory)
             archive.prune(directory, facts.cleared)
         except OSError as error:
             if isinstance(error, DatastoreError):
@@ -146,8 +146,8 @@ def _is_current(engine: Engine, newest: Tuple[int, str]) -> bool:
     return (facts.version, facts.persist, facts.evict, facts.max_size) == wanted
 
 
-def _note(engine: Engine, facts: Facts) -> None:
-    """Have the region say which image is the last."""
+def _note(engine: Engine, facts: Facts, directory: str) -> None:
+    """Have the region say which image is the last, and where: others may see another default."""
     writer = engine.writer
     writer.begin()
     try:
@@ -155,5 +155,7 @@ def _note(engine: Engine, facts: Facts) -> None:
         engine.region.longs[FLUSHED_LONG] = facts.version
         words[FLUSHED_AT] = facts.wall_ns // 10**9 & 0xFFFFFFFF
         words[IMAGE_NUMBER] = facts.number
+        if archive.stored_directory(words, engine.region.data) is None:
+            archive.store_directory_locked(words, engine.region.data, directory)
     finally:
         writer.end()

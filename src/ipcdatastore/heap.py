@@ -132,6 +132,21 @@ def carve(plan: Plan, units: int, limit: int) -> int:
     return unit
 
 
+def carve_behind(plan: Plan, units: int, limit: int, end: int) -> int:
+    """Plan to take `units` from the top, but behind the unit `limit`, and before `end`: what lies before becomes free.
+
+    For what must be had in a region at its size limit: it takes none of the room that is kept for records.
+    """
+    top = plan.load(TOP)
+    unit = max(top, limit)
+    if unit + units > end:
+        return 0
+    plan[TOP] = unit + units
+    if unit > top:
+        push(plan, top, unit - top)
+    return unit
+
+
 def block_at(region: Any, unit: int) -> Block:
     """The block that begins at `unit`, its size checked against the top."""
     words = region.words

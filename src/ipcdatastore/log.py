@@ -75,10 +75,11 @@ def block_units(capacity: int) -> int:
     return size_class(HEADER + capacity)[1]
 
 
-def plan_block(plan: heap.Plan, region: Any, capacity: int) -> bool:
-    """Plan to have a log. False if there is no room."""
+def plan_block(plan: heap.Plan, region: Any, capacity: int, limit: int, *, inside: bool) -> bool:
+    """Plan to have a log, in front of the unit `limit` if it may be `inside`, else behind it. False: no room."""
     units = block_units(capacity)
-    block = heap.carve(plan, units, region.units)
+    block = heap.carve(plan, units, min(region.units, limit)) if inside else 0
+    block = block or heap.carve_behind(plan, units, limit, region.units)
     if not block:
         return False
     plan[4 * block] = units << 2 | TAG_SYSTEM

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from .attach import MODES, Options
 from .cache import DEFAULT_BYTES, DEFAULT_ENTRIES
-from .engine import MIN_SIZE, MODES, Engine, Options
+from .engine import MIN_SIZE, Engine
 from .errors import ArgumentError
 from .layout import EVICT_POLICIES, MAX_REGION, SERIALIZERS
 from .store import Datastore, UncachedDatastore

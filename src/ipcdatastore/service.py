@@ -6,6 +6,8 @@ It allocates the region, restores it from its newest image, repairs it after a d
 
 from __future__ import annotations
 
+import time
+
 from . import place
 from .errors import ArgumentError, LockTimeoutError, ServiceRunningError
 from .keeper import Keeper
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from .errors import DatastoreError
     from .store import Datastore
+
+LOOK_UP = 0.1  # seconds after which `run` sees that it shall stop
 
 
 class Service:
@@ -126,10 +130,13 @@ class Service:
                 store.close()
 
     def run(self, stop: threading.Event) -> None:
-        """Tick until `stop` is set. The caller starts and stops the service."""
+        """Tick until `stop` is set, which a signal handler may do. The caller starts and stops the service."""
         upkeep = self._running()
         while not stop.is_set():
-            stop.wait(upkeep.tick())
+            due = time.monotonic() + upkeep.tick()
+            # Never `stop.wait`: a handler that sets the event in the middle of that would wait for its own thread.
+            while not stop.is_set() and time.monotonic() < due:
+                time.sleep(min(LOOK_UP, max(0.0, due - time.monotonic())))
 
     def __enter__(self) -> Service:
         self.start()

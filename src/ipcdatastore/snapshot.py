@@ -59,9 +59,9 @@ if TYPE_CHECKING:
 PIECE = 1 << 20
 FEW = 200  # slots that may be left for the time under the lock
 MOST_ROUNDS = 12
-MOST = 800  # slots that are copied under the lock, unless
+MOST = 700  # slots that are copied under the lock, unless
 EAGER = 2000  # tries for the lock without a pause
-CHANCES = 16  # that many times there were more
+CHANCES = 40  # that many times there were more
 _differs = re.compile(rb"[^\0]").finditer
 PART = 512  # bytes of words that are compared at a time
 

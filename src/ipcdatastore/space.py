@@ -25,6 +25,7 @@ from .layout import (
     HAND,
     HEAP_START,
     LENGTH,
+    LOG,
     MAX_REGION,
     MAX_SIZE_LONG,
     PAGE,
@@ -124,11 +125,12 @@ class Space:
     def check_total_locked(self, units: int) -> None:
         """Raise ``StoreFullError`` if so many units could not be had by evicting everything: then nothing is."""
         region = self.frame.region
-        if region.words[EVICT] and units > self._limit_units() // LARGE_PART and units > self._reachable(run=False):
+        if region.words[EVICT] and units > self.limit_units() // LARGE_PART and units > self._reachable(run=False):
             raise self.full(units)
 
     # --- how -----------------------------------------------------------------------------------------
-    def _limit_units(self) -> int:
+    def limit_units(self) -> int:
+        """The unit that records may reach."""
         return int(min(self.frame.region.longs[MAX_SIZE_LONG], MAX_REGION)) // UNIT
 
     def leaves_reserve(self, units: int) -> bool:
@@ -137,14 +139,16 @@ class Space:
 
     def _spare_units(self) -> int:
         words = self.frame.region.words
-        limit = self._limit_units()
+        limit = self.limit_units()
+        if limit <= words[LOG] < words[TOP]:  # the event log was put behind it
+            return int(words[FREE_UNITS] - limit // RESERVE)
         if words[TOP] > limit:  # it was lowered: what is free may be used again
             return int(words[FREE_UNITS])
         return int(limit - limit // RESERVE - (words[TOP] - words[FREE_UNITS]))
 
     def _end(self) -> int:
         """The unit that no record may reach beyond."""
-        return min(self.frame.region.units, self._limit_units())
+        return min(self.frame.region.units, self.limit_units())
 
     def _plan_record(self, plan: Plan, units: int, inserting: bool) -> bool:
         """Put a block of exactly `units` at the head of its class, unless the top has room anyway."""
@@ -199,10 +203,10 @@ class Space:
         region = self.frame.region
         words = region.words
         pages = words[LENGTH]
-        limit = (MAX_REGION if past_limit else self._limit_units() * UNIT) // PAGE
+        limit = self.limit_units() * UNIT // PAGE
         needed = -(-(words[TOP] + units) // PAGE_UNITS)
-        wanted = min(max(needed, pages + max(min(pages, GROW_FAST_PAGES), pages >> 3)), limit)
-        if needed <= pages or wanted < needed:
+        wanted = max(needed, min(pages + max(min(pages, GROW_FAST_PAGES), pages >> 3), limit))
+        if needed <= pages or wanted > (MAX_REGION // PAGE if past_limit else limit):
             return False
         for target in (wanted, needed) if wanted > needed else (needed,):
             try:
@@ -295,7 +299,7 @@ class Space:
 
     def _evict(self, units: int, enough: Callable[[], bool]) -> bool:
         """Let the clock hand go around until a run of `units` is free: twice politely, then by force."""
-        if units > self._limit_units() // LARGE_PART and units > self._reachable(run=True):
+        if units > self.limit_units() // LARGE_PART and units > self._reachable(run=True):
             return False  # all of it would be evicted for nothing
         return any(
             self._sweep(self._all_blocks(), units, enough, evict=True, force=force) for force in (False, False, True)
@@ -313,7 +317,7 @@ class Space:
             total += block.units if movable else 0
             longest = max(longest, current)
             unit += block.units
-        beyond = max(self._limit_units() - top, region.units - top)
+        beyond = max(self.limit_units() - top, region.units - top)
         return int(max(longest, current + beyond) if run else total + beyond)
 
     def full(self, units: int) -> StoreFullError:

@@ -305,11 +305,16 @@ class Writer(Frame):
             self.end()
 
     def make_log_locked(self) -> None:
-        """Allocate the event log."""
-        capacity = log.ring_units(self.region)
-        self.space.for_plan_locked(
-            log.block_units(capacity), lambda plan: log.plan_block(plan, self.region, capacity), past_limit=True
-        )
+        """Allocate the event log; past the size limit where it would take what is kept for overwrites."""
+        space, region = self.space, self.region
+        capacity = log.ring_units(region)
+        units, limit = log.block_units(capacity), space.limit_units()
+
+        def plan_log(plan: Plan) -> bool:
+            return log.plan_block(plan, region, capacity, limit, inside=space.leaves_reserve(units))
+
+        room = units if space.leaves_reserve(units) else units + max(0, limit - region.words[TOP])
+        space.for_plan_locked(room, plan_log, past_limit=True)
 
     # --- policies ------------------------------------------------------------------------------------
     def set_policy(self, max_size: Optional[int], evict: Optional[int]) -> None:

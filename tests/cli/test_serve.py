@@ -135,6 +135,7 @@ def test_systemd_is_told(directory, tmp_path, serve, monkeypatch, address):
     address = address.format(pid=os.getpid())
     address = address if address.startswith("@") else str(tmp_path / address)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(60)  # not for ever, should it have died
         manager.bind("\0" + address[1:] if address.startswith("@") else address)
         monkeypatch.setenv("NOTIFY_SOCKET", address)
         process, _ = serve()

@@ -1,8 +1,11 @@
 """Kill the writer at every store while somebody watches: what was published is announced, once; what was not is not."""
 
+import contextlib
+
 import pytest
 
 from ipcdatastore.engine import Engine, Options
+from ipcdatastore.errors import StoreFullError
 from ipcdatastore.layout import LOG, LOG_HEAD, PAGE
 from ipcdatastore.watching import Watch
 
@@ -153,3 +156,33 @@ def test_an_event_that_never_happened_is_not_announced_by_a_later_death(director
             engine.close()
             if not tape.dead:
                 break
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["room", "at the limit"])
+def test_killed_while_the_log_is_made(directory, full):
+    engine = Engine("origin", str(directory), Options(max_size=PAGE))
+    records = 0
+    with contextlib.suppress(StoreFullError):
+        while full or records < 5:
+            engine.put(b"sk%d" % records, 1, b"v" * 50)
+            records += 1
+    engine.close()
+    image = (directory / "origin.region").read_bytes()
+    for last in range(1, 100):
+        engine = open_copy(image, directory)
+        tape = Tape(last=last)
+        put_on_tape(engine, tape)
+        with contextlib.suppress(Killed):
+            begin(engine)
+        engine.close()
+        engine = Engine("copy", str(directory), Options(mode="w"))
+        assert engine.check() == []
+        assert len(contents(engine)) == records
+        watch = begin(engine)
+        engine.put(b"sk0", 1, b"w" * 60)  # of another size class: room is kept for that
+        assert [event[:2] for event in watch.poll()] == [("set", "k0")]
+        assert engine.check() == []
+        engine.close()
+        if not tape.dead:
+            return
+    raise AssertionError("a log takes fewer stores than that")

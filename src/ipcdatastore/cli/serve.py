@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from typing import Any, Dict, Iterator, List, Optional
 
 import click
@@ -134,7 +135,7 @@ def start(service: ipcdatastore.Service, wait: bool, stop: threading.Event) -> b
             if not told:
                 complain(f"{error}; waiting for its end")
                 told = True
-        stop.wait(TRY_AGAIN)
+        time.sleep(TRY_AGAIN)  # not `stop.wait`, which a signal handler that sets it must not interrupt
     return False
 
 
