@@ -1,6 +1,7 @@
 """A module imports only from lower layers. A sub-package counts as one module."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,11 @@ def test_module_imports_only_from_lower_layers(file):
 )
 def test_imports_are_found_in_every_form(source, file, expected):
     assert imported_modules(source, file) == expected
+
+
+def test_the_readme_lists_every_module_in_that_order():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("| modules in `src/ipcdatastore/` |")[2].partition("\n\n")[0]
+    named = [name for row in re.findall(r"(?m)^\| (`.*?) \|", table) for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(module for module in MODULES if not module.startswith("__"))
+    assert [LEVEL[name] for name in named] == sorted(LEVEL[name] for name in named)

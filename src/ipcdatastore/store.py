@@ -559,7 +559,8 @@ class Datastore(Base):
 
         `prefix` is the beginning of str or bytes keys, or a tuple of the first items of tuple keys. With `timeout` the
         iteration ends after so many seconds without an event. What the watcher could not keep up with is one event,
-        ``"overflow"``. Expiry is reported when the record's space is taken back: at once where a service runs.
+        ``"overflow"``. Expiry is reported when the record's space is taken back: where a service runs, within about a
+        second.
 
         >>> store = open("docs")
         >>> with store.watch("skin.", timeout=0) as events:
