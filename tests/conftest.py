@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 
 from ipcdatastore import futex, waiting
-from waiters import LONG, Asleep
+from waiters import NEVER, Asleep
 
 # Nothing here is judged by the clock: a busy machine is not a bug.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -54,7 +54,7 @@ def how(request, monkeypatch):
 @pytest.fixture
 def no_tick(monkeypatch):
     """Whoever is not woken sleeps on. Where one polls this changes nothing."""
-    monkeypatch.setattr(waiting, "TICK", LONG)
+    monkeypatch.setattr(waiting, "TICK", NEVER)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from ipcdatastore.layout import (
     STATE_LIVE,
     UNIT,
 )
-from waiters import BEFORE, LONG, Catching, needs_fork, posix
+from waiters import BEFORE, LONG, NEVER, Catching, needs_fork, posix
 
 
 @pytest.fixture
@@ -259,7 +259,7 @@ def test_each_write_wakes_who_watches(store, asleep, how, no_tick):
             (lambda: store.set_many({"a": 1}), ("set", "a")),
             (store.clear, ("clear", None)),
         ]:
-            thread = asleep.start(lambda: watch.next(LONG))
+            thread = asleep.start(lambda: watch.next(NEVER))
             write()
             assert thread.result()[:2] == wanted
 
@@ -616,11 +616,14 @@ def fill(store):
         store[-1] = bytes(20)
 
 
-def test_a_full_store_can_be_watched(directory):
+@pytest.mark.parametrize("limit", [1 << 16, 1 << 19])
+def test_a_full_store_can_be_watched(directory, limit):
     """The log may reach past the limit: what the limit is for is records."""
-    with ipcdatastore.open("region", directory=directory, max_size=1 << 16) as store:
+    with ipcdatastore.open("region", directory=directory, max_size=limit) as store:
         fill(store)
+        spare = store._engine.writer.space._spare_units()
         watch = store.watch()
+        assert store._engine.writer.space._spare_units() == spare
         count = len(store)
         assert store.check() == []
         for n in range(10):
@@ -634,7 +637,7 @@ def test_a_full_store_can_be_watched(directory):
             store[n] = bytes(20)
         watch.poll()
         with pytest.raises(StoreFullError):
-            store["large"] = bytes(60_000)
+            store["large"] = bytes(limit - 5000)
         assert pairs(watch) == []
         store.clear()
         assert pairs(watch) == [("clear", None)]
@@ -845,13 +848,15 @@ def test_who_watches_repairs_and_announces_what_a_dead_writer_published(store, d
     address = {"LOG_HEAD": LOG_HEAD, "CHANGE": 30}[word]
     wanted = {"set": [("set", "k")], "set_many": [("set", "k"), ("set", "l")], "clear": [("clear", None)]}[write]
     with crew() as start:
+        watches = [store.watch() for _ in range(2)]  # first: a file that grows would be mapped anew in the child
         child = start(die_at, directory, address, write)
         assert child.hear() == "ready"
-        watches = [store.watch() for _ in range(2)]
-        thread = asleep.start(lambda: [watches[0].next(LONG)[:2] for _ in wanted])
+        for watch in watches:
+            assert pairs(watch) == [("set", "k")]
+        thread = asleep.start(lambda: [watches[0].next(NEVER)[:2] for _ in wanted])
         child.say("go")
         assert thread.result() == wanted
-        child.process.wait()
+        assert child.process.wait() == -signal.SIGKILL
     assert pairs(watches[1]) == wanted
     assert pairs(watches[0]) == []
 

@@ -10,7 +10,8 @@ from ipcdatastore import waiting
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX processes and signals")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 POLLING = "import os; os.environ['IPCDATASTORE_FUTEX'] = '0'"  # to run in a child before it opens a store
-LONG = 90.0  # seconds: a wait that takes so long was not woken
+LONG = 60.0  # seconds after which a test gives up on what hangs
+NEVER = 10 * LONG  # a time-out that must not be what ends a wait: at its end one looks again, and finds the change
 
 
 BEFORE = {"futex": "", "polling": POLLING}  # of a child, by the fixture `how`
