@@ -17,7 +17,7 @@ if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "benchmarks"
 
-from benchmarks import figures, persistence
+from benchmarks import figures, persistence, waiting
 
 
 def environment():
@@ -57,6 +57,8 @@ def measure(directory, quick):
     progress("two readers")
     yield figures.two_readers(directory)
     yield from persistence.everything(directory, progress)
+    progress("waiting")
+    yield from waiting.waiting(directory)
     if not quick:
         yield from figures.million(directory, progress)
 
