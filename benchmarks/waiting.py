@@ -106,4 +106,3 @@ def waiting(directory):
     detail = f"p99 {longest:.1f} ms"
     yield Figure("wake-up by polling, median", statistics.median(ours) / 1e6, 10, "ms", detail)
     yield Figure("a waiter that polls, of one core", idle(directory, "poll"), 0.5, "%", "5 s, nothing happens")
-

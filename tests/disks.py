@@ -9,7 +9,8 @@ import pytest
 
 import ipcdatastore
 from ipcdatastore import archive, image
-from ipcdatastore.engine import Engine, Options
+from ipcdatastore.attach import Options
+from ipcdatastore.engine import Engine
 
 
 class Died(BaseException):

@@ -11,8 +11,8 @@ import ipcdatastore
 # From the lowest layer up. Modules of one set do not import each other.
 LAYERS = [
     {"errors"},
-    {"layout", "platform", "futex"},
-    {"codec", "place"},
+    {"layout", "platform"},
+    {"codec", "place", "futex"},
     {"region", "lockfile", "image"},
     {"coordinator", "heap", "archive"},
     {"index", "intent", "log"},

@@ -21,7 +21,7 @@ from ipcdatastore import (
     futex,
     waiting,
 )
-from ipcdatastore.layout import ALERT, CHANGE, LOG, LOG_BREAKS, STATE, STATE_DAMAGED, STATE_LIVE
+from ipcdatastore.layout import ALERT, ALL_KEYS, CHANGE, LOG, LOG_BREAKS, STATE, STATE_DAMAGED, STATE_LIVE
 from test_interpreters import gils, in_threads, interpreters, scenario
 from waiters import BEFORE, LONG, NEVER, POLLING, Catching, elsewhere, needs_fork, posix
 
@@ -217,7 +217,7 @@ def test_each_write_rings_for_its_own_key(store, monkeypatch):
     for write in (lambda: store.set_many({"a": 1, "c": 1}), store.clear):
         rung.clear()
         write()
-        assert rung == [futex.EVERYBODY]
+        assert rung == [ALL_KEYS]
         assert writer.to_wake == 0
 
 

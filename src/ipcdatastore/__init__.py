@@ -35,7 +35,6 @@ from .errors import (
     TooLargeError,
     UntrustedRegionError,
 )
-from .opening import open
 from .store import Datastore, Entry
 
 TYPE_CHECKING = False
@@ -43,12 +42,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .locks import NamedLock
+    from .opening import open
     from .service import Service
     from .watching import Event, Watch
 
 __version__ = "0.1.0"
 
-_LAZY = {"Event": "watching", "NamedLock": "locks", "Service": "service", "Watch": "watching"}
+_LAZY = {"Event": "watching", "NamedLock": "locks", "open": "opening", "Service": "service", "Watch": "watching"}
 
 
 def __getattr__(name: str) -> Any:

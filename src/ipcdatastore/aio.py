@@ -10,7 +10,7 @@ import threading
 import time
 
 from .errors import DatastoreError
-from .futex import EVERYBODY
+from .layout import ALL_KEYS
 from .platform import now_ns
 from .waiting import TICK, Doze, deadline_of
 
@@ -64,7 +64,7 @@ class Sleeper:
         self._thread = thread
 
     def _run(self, seen: int) -> None:
-        doze = Doze(self._engine, EVERYBODY)
+        doze = Doze(self._engine, ALL_KEYS)
         until = time.monotonic() + LINGER
         try:
             while True:

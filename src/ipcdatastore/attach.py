@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from .restore import Restored
 
-MODES = ("r", "w", "c", "n")
-
 
 class Options:
     """What a handle was opened with. None = as the region says."""

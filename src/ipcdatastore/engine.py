@@ -12,7 +12,6 @@ from _thread import allocate_lock
 from zlib import crc32
 
 from . import place, platform
-from .attach import Attachment, Options
 from .codec import KEEP
 from .coordinator import Coordinator
 from .errors import (
@@ -20,9 +19,9 @@ from .errors import (
     RegionDamagedError,
     RegionNotFoundError,
 )
-from .futex import EVERYBODY
 from .layout import (
     ALERT,
+    ALL_KEYS,
     CHANGE,
     COMMIT,
     COUNT,
@@ -59,6 +58,7 @@ TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
+    from .attach import Options
     from .restore import Restored
     from .transaction import Reads, Write
 
@@ -99,6 +99,8 @@ class Engine:
         self.views: List[Any] = []  # weak references to the stores on this handle
         self.coordinator = Coordinator(self.path, options.timeout)
         self.coordinator.reopen = self._renew
+        from .attach import Attachment
+
         attachment = Attachment(name, self.directory, options)
         self._attach(attachment.open())
         self.restored = attachment.restored  # if it was this handle that made the region
@@ -296,7 +298,7 @@ class Engine:
             words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
             words[DIRTY] = 0
             if words[ALERT]:
-                self.writer.to_wake = EVERYBODY
+                self.writer.to_wake = ALL_KEYS
             return [f"the record of slot {slot} was damaged and is gone" for slot in given_up]
         finally:
             self.writer.end()

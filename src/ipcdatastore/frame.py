@@ -22,12 +22,13 @@ import struct
 import time
 from zlib import crc32
 
-from . import futex, heap, index, intent, log
+from . import heap, index, intent
 from .coordinator import Coordinator
 from .errors import LockLostError, ReadOnlyError, RegionDamagedError, TooLargeError
 from .heap import Plan
 from .layout import (
     ALERT,
+    ALL_KEYS,
     CHANGE,
     COUNT,
     DIRTY,
@@ -62,6 +63,8 @@ from .region import Region
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import List, Optional, Sequence, Set, Tuple
+
+    from .futex import Bell
 
     Beginning = Tuple[int, int, int]  # LOG_HEAD, LOG_BREAKS, VERSION
 
@@ -104,7 +107,7 @@ class Frame:
         self.pinned: Set[int] = set()  # slots of the transaction under way: neither expired nor evicted
         self.now = 0  # wall clock at the beginning of the frame
         self.to_wake = 0  # whom to wake when the lock is free again: bits of their keys. Touched under the lock only
-        self._bell: Optional[futex.Bell] = None
+        self._bell: Optional[Bell] = None
         self.renew()
 
     def renew(self) -> None:
@@ -136,7 +139,7 @@ class Frame:
 
             recovery.recover(region, self.nonce)
             if words[ALERT]:
-                self.to_wake = futex.EVERYBODY  # nobody else announces what the dead writer published
+                self.to_wake = ALL_KEYS  # nobody else announces what the dead writer published
         if not region.checked <= now <= region.check_due:
             region.check_place(now)
 
@@ -201,6 +204,8 @@ class Frame:
         self.to_wake |= key_bit(crc32(key))
         if not region.words[LOG]:
             return int(region.words[LOG_HEAD])
+        from . import log  # not everybody is watched
+
         return log.prepare(region, event, version, key)
 
     def alert_locked(self, *, watching: bool) -> None:
@@ -248,9 +253,11 @@ class Frame:
         if bell is not None:
             bell.ring(bits)
 
-    def bell(self) -> Optional[futex.Bell]:
+    def bell(self) -> Optional[Bell]:
         """The change word, to wait for or to ring; None where nobody can be woken, or through a read-only handle."""
         if self._bell is None and self.region.writable:
+            from . import futex  # nor waited for
+
             self._bell = futex.bell(self.region.data, CHANGE)
         return self._bell
 

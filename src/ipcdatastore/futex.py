@@ -13,11 +13,12 @@ import os
 import struct
 import time
 
+from .layout import ALL_KEYS
+
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
-EVERYBODY = 0xFFFFFFFF
 _WAIT_BITSET, _WAKE_BITSET = 9, 10
 _ALL = 0x7FFFFFFF
 # The system call's number, by machine and width of a pointer: a 32-bit Python on a 64-bit kernel uses the 32-bit one.
@@ -52,13 +53,13 @@ class Bell:
         self._call = call
         self._number = number
 
-    def wait(self, seen: int, seconds: float, bits: int = EVERYBODY) -> None:
+    def wait(self, seen: int, seconds: float, bits: int = ALL_KEYS) -> None:
         """Sleep until somebody rings one of `bits`, at most `seconds`; not at all if the word is not `seen` now."""
         due = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + int(seconds * 1e9)
         timespec = _TIMESPEC.pack(due // 10**9, due % 10**9)
         self._call(self._number, self._address, _WAIT_BITSET, seen, timespec, None, bits)
 
-    def ring(self, bits: int = EVERYBODY) -> None:
+    def ring(self, bits: int = ALL_KEYS) -> None:
         """Wake everybody who waits for one of `bits`."""
         self._call(self._number, self._address, _WAKE_BITSET, _ALL, None, None, bits)
 

@@ -121,6 +121,8 @@ RETRIES = 993  # attempts of theirs that met a writer
 LOCKED_READS = 994  # those that took the shared lock in the end
 LOCK_WAITS = 995  # writers and readers that had to wait for a lock
 
+ALL_KEYS = 0xFFFFFFFF  # the bits of a wake-up that is for everybody who waits
+
 # --- heap blocks -------------------------------------------------------------------------------------
 # The first word tells what a block is: a record starts with its slot's word index, a multiple of 4.
 TAG_MASK = 3

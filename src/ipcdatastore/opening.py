@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from .attach import MODES, Options
 from .cache import DEFAULT_BYTES, DEFAULT_ENTRIES
 from .engine import MIN_SIZE, Engine
 from .errors import ArgumentError
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Any, Optional, Tuple
 
     from .errors import DatastoreError
+
+MODES = ("r", "w", "c", "n")
 
 
 def open(
@@ -123,6 +124,8 @@ def open_handle(
         from . import archive
 
         images = archive.check_argument(snapshot_directory)
+    from .attach import Options
+
     options = Options(mode, max_size, evict, serializer, float(timeout), persist, images)
     engine = Engine(name, directory, options)
     kind = Datastore if cache_entries else UncachedDatastore

@@ -20,11 +20,11 @@ from . import heap, index, intent, journal, log, rebuild
 from .codec import KEEP, decode_key, shorten
 from .errors import ConflictError, DatastoreError, StoreFullError
 from .frame import BROKEN
-from .futex import EVERYBODY
 from .heap import Plan
 from .journal import Entry
 from .layout import (
     ALERT,
+    ALL_KEYS,
     CLEARED,
     DIRTY,
     EMPTY,
@@ -167,7 +167,7 @@ def is_heard_locked(writer: Writer) -> bool:
         return False
     if writer.region.words[LOG]:
         log.ring(writer.region)  # a damaged one is refused before anything is published
-    writer.to_wake = EVERYBODY
+    writer.to_wake = ALL_KEYS
     return True
 
 

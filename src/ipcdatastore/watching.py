@@ -15,8 +15,8 @@ from . import log
 from .codec import decode_key, encode_key, tuple_prefix
 from .errors import ArgumentError, RegionDamagedError
 from .frame import ALERT_SECONDS
-from .futex import EVERYBODY
 from .layout import (
+    ALL_KEYS,
     DIRTY,
     EVENT_CLEAR,
     EVENT_DELETE,
@@ -76,7 +76,7 @@ class Watch:
         self._start = tuple_prefix(namespace) if namespace else _start_of(prefix)
         _start_of(prefix)  # refuses what is none
         self._timeout = timeout
-        self._doze = Doze(engine, EVERYBODY)
+        self._doze = Doze(engine, ALL_KEYS)
         self.closed = False
         self._begin(patient=True)
 

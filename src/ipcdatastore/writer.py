@@ -6,7 +6,7 @@ import struct
 import time
 from zlib import crc32
 
-from . import heap, index, log
+from . import heap, index
 from .codec import KEEP
 from .coordinator import Coordinator
 from .errors import DatastoreError
@@ -305,6 +305,8 @@ class Writer(Frame):
     def make_log_locked(self) -> None:
         """Allocate the event log; past the size limit where it would take what is kept for overwrites."""
         space, region = self.space, self.region
+        from . import log
+
         capacity = log.ring_units(region)
         units, limit = log.block_units(capacity), space.limit_units()
 

@@ -7,7 +7,8 @@ buffer, so `data` is a subclass of ``mmap``; `words` and `longs` are thin proxie
 import mmap
 from pathlib import Path
 
-from ipcdatastore.engine import Engine, Options
+from ipcdatastore.attach import Options
+from ipcdatastore.engine import Engine
 from ipcdatastore.region import Region
 
 

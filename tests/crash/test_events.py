@@ -4,7 +4,8 @@ import contextlib
 
 import pytest
 
-from ipcdatastore.engine import Engine, Options
+from ipcdatastore.attach import Options
+from ipcdatastore.engine import Engine
 from ipcdatastore.errors import StoreFullError
 from ipcdatastore.layout import LOG, LOG_HEAD, PAGE
 from ipcdatastore.watching import Watch

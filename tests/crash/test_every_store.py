@@ -2,7 +2,8 @@
 
 import pytest
 
-from ipcdatastore.engine import Engine, Options
+from ipcdatastore.attach import Options
+from ipcdatastore.engine import Engine
 
 from .scenarios import MAY_LOSE, SCENARIOS
 from .tape import Killed, Tape, contents, open_copy, open_reader, put_on_tape
