@@ -24,20 +24,23 @@ if TYPE_CHECKING:
 
 TICK = 0.1
 FIRST_PAUSE = 0.0005
-LONGEST_PAUSE = 0.016
+LONGEST_PAUSE = 0.016  # between two looks of who polls
+QUIET = 1.0  # seconds without a change, after which
+QUIET_PAUSE = 0.04  # he looks less often
 EVER = float("inf")
 
 
 class Doze:
     """How one waiter of a handle sleeps."""
 
-    __slots__ = ("_asked", "_bits", "_engine", "_pause")
+    __slots__ = ("_asked", "_bits", "_changed", "_engine", "_pause")
 
     def __init__(self, engine: Engine, bits: int) -> None:
         self._engine = engine
         self._bits = bits
         self._asked = -EVER  # when writers were last asked to ring
         self._pause = FIRST_PAUSE
+        self._changed = time.monotonic()  # when something was last seen to change
 
     def change(self) -> int:
         """The word to look at before looking at anything else."""
@@ -55,12 +58,13 @@ class Doze:
         words = self._engine.region.words
         until = time.monotonic() + seconds
         while words[CHANGE] == seen:  # nothing else is looked at before something was written, or the tick is over
-            left = until - time.monotonic()
-            if left <= 0:
+            now = time.monotonic()
+            if now >= until:
                 return
-            time.sleep(min(left, self._pause))
-            self._pause = min(self._pause * 1.5, LONGEST_PAUSE)
+            time.sleep(min(until - now, self._pause))
+            self._pause = min(self._pause * 1.5, LONGEST_PAUSE if now - self._changed < QUIET else QUIET_PAUSE)
         self._pause = FIRST_PAUSE
+        self._changed = time.monotonic()
 
     def _ask(self) -> bool:
         """Have writers ring, if nobody writes just now. Whether they do."""
