@@ -58,11 +58,12 @@ class Doze:
         words = self._engine.region.words
         until = time.monotonic() + seconds
         while words[CHANGE] == seen:  # nothing else is looked at before something was written, or the tick is over
+            time.sleep(min(seconds, self._pause))
             now = time.monotonic()
-            if now >= until:
-                return
-            time.sleep(min(until - now, self._pause))
             self._pause = min(self._pause * 1.5, LONGEST_PAUSE if now - self._changed < QUIET else QUIET_PAUSE)
+            seconds = until - now
+            if seconds < self._pause:
+                return  # a tick that is short: waking up costs more than looking
         self._pause = FIRST_PAUSE
         self._changed = time.monotonic()
 
