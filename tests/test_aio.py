@@ -145,6 +145,8 @@ def test_the_thread_wakes_without_a_tick(store, monkeypatch, no_tick):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(waiting, "TICK", 1.0)  # or the thread would not see for long that nobody waits any more
         assert run(scenario())
+        for thread in sleepers():
+            thread.join(LONG)
 
 
 def test_who_writes_without_end_leaves_the_loop_time(store):
