@@ -11,8 +11,7 @@ import time
 
 from .errors import DatastoreError
 from .layout import ALL_KEYS
-from .platform import now_ns
-from .waiting import TICK, Doze, deadline_of
+from .waiting import TICK, Doze, Vigil, deadline_of
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -114,21 +113,13 @@ def sleeper_of(engine: Engine) -> Sleeper:
 
 async def wait(engine: Engine, key: bytes, since: Optional[int], timeout: Optional[float]) -> Optional[int]:
     """:func:`waiting.wait` as a coroutine."""
-    deadline = deadline_of(timeout)
+    vigil = Vigil(engine, key, since, timeout)
     sleeper = sleeper_of(engine)
     while True:
         seen = engine.moment()[0]
-        record = engine.get(key)
-        version = 0 if record is None else record.version
-        if since is None:
-            since = version
-        if version != since:
+        over, version, left = vigil.look()
+        if over:
             return version
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return None
-        if record is not None and record.expires_ns:
-            left = min(left, max(record.expires_ns - now_ns(), 0) / 1e9 + 0.0001)
         await sleeper.changed(seen, left)
 
 

@@ -18,7 +18,7 @@ from .platform import fence, now_ns
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Optional, Tuple
 
     from .engine import Engine
 
@@ -86,27 +86,40 @@ def deadline_of(timeout: Optional[float]) -> float:
     return EVER if timeout is None else time.monotonic() + timeout
 
 
-def version_of(engine: Engine, key: bytes) -> int:
-    """The version of `key` now, 0 if it is absent."""
-    record = engine.get(key)
-    return 0 if record is None else record.version
+class Vigil:
+    """What is waited for: that a key has another version than `since` (None: than it has at the first look)."""
+
+    __slots__ = ("_deadline", "_engine", "_key", "_since")
+
+    def __init__(self, engine: Engine, key: bytes, since: Optional[int], timeout: Optional[float]) -> None:
+        self._engine = engine
+        self._key = key
+        self._since = since
+        self._deadline = deadline_of(timeout)
+
+    def look(self) -> Tuple[bool, Optional[int], float]:
+        """(whether it is over, the version or None after the time-out, seconds until there may be something to see)."""
+        record = self._engine.get(self._key)
+        version = 0 if record is None else record.version
+        if self._since is None:
+            self._since = version
+        if version != self._since:
+            return True, version, 0.0
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            return True, None, 0.0
+        if record is not None and record.expires_ns:
+            left = min(left, max(record.expires_ns - now_ns(), 0) / 1e9 + 0.0001)
+        return False, None, left
 
 
 def wait(engine: Engine, key: bytes, since: Optional[int], timeout: Optional[float]) -> Optional[int]:
     """The version of `key` once it differs from `since` (None: from what it is now); None after `timeout` seconds."""
-    deadline = deadline_of(timeout)
+    vigil = Vigil(engine, key, since, timeout)
     doze = Doze(engine, key_bit(crc32(key)))
     while True:
         seen = doze.change()
-        record = engine.get(key)
-        version = 0 if record is None else record.version
-        if since is None:
-            since = version
-        if version != since:
+        over, version, left = vigil.look()
+        if over:
             return version
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return None
-        if record is not None and record.expires_ns:
-            left = min(left, max(record.expires_ns - now_ns(), 0) / 1e9 + 0.0001)
         doze.sleep(seen, left)
