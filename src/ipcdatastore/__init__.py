@@ -43,12 +43,19 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .locks import NamedLock
+    from .restore import Restored
     from .service import Service
     from .watching import Event, Watch
 
 __version__ = "0.1.0"
 
-_LAZY = {"Event": "watching", "NamedLock": "locks", "Service": "service", "Watch": "watching"}
+_LAZY = {
+    "Event": "watching",
+    "NamedLock": "locks",
+    "Restored": "restore",
+    "Service": "service",
+    "Watch": "watching",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -83,6 +90,7 @@ __all__ = [
     "RegionDamagedError",
     "RegionNotFoundError",
     "RestoreWarning",
+    "Restored",
     "Service",
     "ServiceRunningError",
     "SnapshotDamagedError",

@@ -29,7 +29,7 @@ from .snapshot import Snapshot
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import List, Optional, Tuple
+    from typing import Optional, Tuple
 
     from .engine import Engine
 
@@ -50,7 +50,7 @@ def flush(engine: Engine) -> Optional[str]:
         found = archive.numbered(directory)
         if words[PERSIST] != PERSIST_POLICIES["all"] and not words[FLAGGED] and not found:
             return None
-        _check_ours(engine, directory, found)
+        archive.check_ours(directory, found, words[IMAGE_NUMBER], engine.region.header.region_id)
         try:
             if found and _is_current(engine, found[0]):
                 archive.prune(directory, int(engine.region.longs[CLEARED_LONG]))
@@ -107,24 +107,6 @@ def _discard(path: str) -> None:
         image.files.unlink(path)
     except OSError:
         return
-
-
-def _check_ours(engine: Engine, directory: str, found: List[Tuple[int, str]]) -> None:
-    """Refuse to write beside images that this region was neither made from nor has written.
-
-    They hold data that the region lacks, and would be the older ones that go. It happens where the region was made
-    by somebody who did not know of the directory.
-    """
-    if not found or found[0][0] <= engine.region.words[IMAGE_NUMBER]:
-        return
-    newest = archive.footer(found[0][1])
-    if newest is not None and newest.region_id == engine.region.header.region_id:
-        return  # whoever wrote it died before the region was told
-    raise SnapshotError(
-        f"the images in {directory} are not of this store: it was made without them, or they are another store's; "
-        f"`restore` the newest, {found[0][1]}, or move them away, or choose another `snapshot_directory=`",
-        path=directory,
-    )
 
 
 def _is_current(engine: Engine, newest: Tuple[int, str]) -> bool:
