@@ -29,13 +29,14 @@ class LockFile:
     With `remove` the file goes when the lock is given back.
     """
 
-    __slots__ = ("__weakref__", "_file", "_unlock", "path", "remove", "timeout")
+    __slots__ = ("__weakref__", "_file", "_opened", "_unlock", "path", "remove", "timeout")
 
     def __init__(self, path: str, timeout: float, *, remove: bool = False) -> None:
         self.path = path
         self.timeout = timeout
         self.remove = remove
         self._file: Any = None
+        self._opened: Any = None
         self._unlock: Any = None
 
     @property
@@ -67,16 +68,16 @@ class LockFile:
                 "another directory",
                 path=self.path,
             ) from error
-        file = os.fdopen(fd, "r+b", buffering=0)
+        self._opened = file = os.fdopen(fd, "r+b", buffering=0)
+        _held.add(self)  # before it is locked: a child that another thread forks meanwhile would keep the lock
         try:
-            if not self._lock(file):
-                file.close()
-                return False
-        except BaseException:
-            file.close()
-            raise
-        self._file = file
-        _held.add(self)
+            if self._lock(file):
+                self._file = file
+        finally:
+            if self._file is None:
+                self.forget()
+        if self._file is None:
+            return False
         try:
             file.truncate(0)
             file.write(b"%d\n" % os.getpid())
@@ -126,7 +127,7 @@ class LockFile:
 
     def forget(self) -> None:
         """Close without unlocking: in a forked child the lock is the parent's."""
-        file, self._file = self._file, None
+        file, self._file, self._opened = self._opened, None, None
         _held.discard(self)
         if file is not None:
             file.close()
