@@ -16,11 +16,14 @@ from .errors import LockTimeoutError, PlaceError
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Optional, Set
 
 FIRST_PAUSE = 0.0005
 LONGEST_PAUSE = 0.05
 _held: weakref.WeakSet[LockFile] = weakref.WeakSet()
+_trying: Set[Any] = (
+    set()
+)  # files that threads are about to lock: a child that is forked just then must not keep the lock
 
 
 class LockFile:
@@ -29,14 +32,13 @@ class LockFile:
     With `remove` the file goes when the lock is given back.
     """
 
-    __slots__ = ("__weakref__", "_file", "_opened", "_unlock", "path", "remove", "timeout")
+    __slots__ = ("__weakref__", "_file", "_unlock", "path", "remove", "timeout")
 
     def __init__(self, path: str, timeout: float, *, remove: bool = False) -> None:
         self.path = path
         self.timeout = timeout
         self.remove = remove
         self._file: Any = None
-        self._opened: Any = None
         self._unlock: Any = None
 
     @property
@@ -68,22 +70,23 @@ class LockFile:
                 "another directory",
                 path=self.path,
             ) from error
-        self._opened = file = os.fdopen(fd, "r+b", buffering=0)
-        _held.add(self)  # before it is locked: a child that another thread forks meanwhile would keep the lock
+        file = os.fdopen(fd, "r+b", buffering=0)
+        _trying.add(file)
         try:
-            if self._lock(file):
-                self._file = file
+            if not self._lock(file):
+                return False
+            try:
+                file.truncate(0)
+                file.write(b"%d\n" % os.getpid())
+            except OSError:
+                pass  # a full disk: the lock holds without the note
+            self._file = file
+            _held.add(self)
+            return True
         finally:
-            if self._file is None:
-                self.forget()
-        if self._file is None:
-            return False
-        try:
-            file.truncate(0)
-            file.write(b"%d\n" % os.getpid())
-        except OSError:
-            pass  # a full disk: the lock holds without the note
-        return True
+            _trying.discard(file)
+            if self._file is not file:
+                file.close()
 
     def _lock(self, file: Any) -> bool:
         locked = platform.try_lock(file.fileno())
@@ -127,7 +130,7 @@ class LockFile:
 
     def forget(self) -> None:
         """Close without unlocking: in a forked child the lock is the parent's."""
-        file, self._file, self._opened = self._opened, None, None
+        file, self._file = self._file, None
         _held.discard(self)
         if file is not None:
             file.close()
@@ -153,6 +156,9 @@ class LockFile:
 def _after_fork_in_child() -> None:
     for lock in list(_held):
         lock.forget()
+    for file in list(_trying):
+        file.close()
+    _trying.clear()
 
 
 platform.at_fork_in_child(_after_fork_in_child)
