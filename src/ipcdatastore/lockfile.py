@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 FIRST_PAUSE = 0.0005
 LONGEST_PAUSE = 0.05
 _held: weakref.WeakSet[LockFile] = weakref.WeakSet()
-_trying: Set[Any] = (
-    set()
-)  # files that threads are about to lock: a child that is forked just then must not keep the lock
+_trying: Set[Any] = set()  # files that threads are about to lock: a child that is forked just then lets go of them
 
 
 class LockFile:
