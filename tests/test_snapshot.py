@@ -537,12 +537,17 @@ def test_images_that_a_region_does_not_know_are_not_rotated_away(place):  # noqa
     store.flush()
     store.close()
     place.reboot()
-    place.open(snapshot_directory=None).close()
+    away = place.images.with_name("away")
+    place.images.rename(away)
     store = place.open(persist=True)
+    away.rename(place.images)
     store["other"] = 1
-    with pytest.raises(SnapshotError, match="restore"):
+    with pytest.raises(SnapshotError, match="restore") as refused:
         store.flush()
     assert holds(place.newest())[0].keys() == {b"sprecious"}
+    with pytest.raises(SnapshotError) as caught:
+        place.open()
+    assert (str(caught.value), caught.value.path) == (str(refused.value), str(place.images))
     store.restore(place.newest())
     assert store["precious"] == 1
     store.flush()

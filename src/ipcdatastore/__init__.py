@@ -43,12 +43,20 @@ if TYPE_CHECKING:
 
     from .locks import NamedLock
     from .opening import open
+    from .restore import Restored
     from .service import Service
     from .watching import Event, Watch
 
 __version__ = "0.1.0"
 
-_LAZY = {"Event": "watching", "NamedLock": "locks", "open": "opening", "Service": "service", "Watch": "watching"}
+_LAZY = {
+    "Event": "watching",
+    "NamedLock": "locks",
+    "Restored": "restore",
+    "Service": "service",
+    "Watch": "watching",
+    "open": "opening",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -83,6 +91,7 @@ __all__ = [
     "RegionDamagedError",
     "RegionNotFoundError",
     "RestoreWarning",
+    "Restored",
     "Service",
     "ServiceRunningError",
     "SnapshotDamagedError",

@@ -150,6 +150,33 @@ def path_of(directory: str, number: int) -> str:
     return os.path.join(directory, f"{number:08d}{SUFFIX}")
 
 
+def check_ours(directory: str, found: List[Tuple[int, str]], known: int, region_id: bytes) -> None:
+    """Refuse a directory with images that the region `region_id` was neither made from nor has written.
+
+    They hold data that the region lacks, and would be the older ones that go. It happens where the region was made
+    by somebody who did not know of the directory. `known`: the number of the newest that the region knows there.
+    """
+    if not found or found[0][0] <= known:
+        return
+    newest = footer(found[0][1])
+    if newest is not None and newest.region_id == region_id:
+        return  # whoever wrote it died before the region was told
+    raise SnapshotError(
+        f"the images in {directory} are not of this store: it was made without them, or they are another store's; "
+        f"`restore` the newest, {found[0][1]}, if it is wanted, and move them away, or choose another "
+        "`snapshot_directory=`",
+        path=directory,
+    )
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two paths lead to one directory."""
+    try:
+        return one == other or os.path.samefile(one, other)
+    except OSError:
+        return False  # one of them is not there yet
+
+
 def footer(path: str) -> Optional[Image]:
     """The image's header and footer, closed again; None if they are damaged, or of another format."""
     try:

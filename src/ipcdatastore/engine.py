@@ -103,6 +103,11 @@ class Engine:
 
         attachment = Attachment(name, self.directory, options)
         self._attach(attachment.open())
+        try:
+            self._check_images()
+        except BaseException:
+            self.close()
+            raise
         self.restored = attachment.restored  # if it was this handle that made the region
         if options.mode == "n":
             self.clear()
@@ -163,17 +168,31 @@ class Engine:
             "restored": None if self.restored is None else self.restored._asdict(),
         }
 
+    def _check_images(self) -> None:
+        """Refuse a directory that the opener named and no flush could use: an empty store would be taken for the real
+        one. Before anything is changed.
+        """
+        directory = self.options.snapshot_directory
+        if directory is None or not self.region.writable:
+            return
+        from . import archive
+
+        header = self.region.header
+        known = self.region.words[IMAGE_NUMBER] if archive.is_same(directory, self.image_directory()) else 0
+        archive.check_ours(directory, archive.numbered(directory), known, header.region_id)
+
     def _apply_persistence(self) -> None:
         """What the opener said of images, if it is not what the region says."""
         options, words = self.options, self.region.words
         number = None if options.persist is None else int(options.persist)
         directory = options.snapshot_directory
-        if directory is not None and directory == self.image_directory():
-            directory = None
+        if directory is not None:
+            from . import archive
+
+            if archive.is_same(directory, self.image_directory()):
+                directory = None
         if number in (None, words[PERSIST]) and directory is None:
             return
-        from . import archive
-
         self.writer.begin()
         try:
             region = self.region

@@ -8,6 +8,7 @@ the number to the removal of what is old.
 from __future__ import annotations
 
 import os
+import time
 
 from . import archive, image
 from .errors import DatastoreError, SnapshotError
@@ -29,38 +30,93 @@ from .snapshot import Snapshot
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import List, Optional, Tuple
+    from typing import Optional, Tuple
 
     from .engine import Engine
 
 LOCK_SUFFIX = ".flush.lock"
 
 
-def flush(engine: Engine) -> Optional[str]:
+class Last:
+    """The image of marked records that this process wrote last.
+
+    Records without the mark may be written all the time, so the version does not tell whether there is anything to
+    write. The words of the slots do: only what has changed of them is looked at again.
+    """
+
+    __slots__ = ("_facts", "_path", "_snapshot")
+
+    def __init__(self) -> None:
+        self._snapshot: Optional[Snapshot] = None
+
+    def note(self, path: str, snapshot: Snapshot, facts: Facts) -> None:
+        """This is the newest image now."""
+        self._path, self._snapshot, self._facts = path, snapshot, facts
+
+    def shows(self, engine: Engine, path: str) -> bool:
+        """Whether `path` is that image, and shows all that there is to keep; then the region is told."""
+        snapshot, self._snapshot = self._snapshot, None
+        if snapshot is None or path != self._path:
+            return False
+        known = self._facts
+        found = archive.footer(path)
+        if found is None or (found.region_id, found.facts.version) != (engine.region.header.region_id, known.version):
+            return False
+        snapshot.writer = differences = _Differences()
+        facts = snapshot.compare(known.number)
+        if differences.found or _settings(facts) != _settings(known):
+            return False
+        self._snapshot = snapshot
+        facts.wall_ns = known.wall_ns  # of the image
+        _note(engine, facts, os.path.dirname(path))
+        return True
+
+
+class _Differences(ImageWriter):
+    """Takes what an image lacks, and writes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+        self.found = False
+
+    def entry(self, word: int, seal: int, record: bytes) -> None:  # noqa: ARG002 - the signature is the base's
+        self.found = True
+
+
+def _settings(facts: Facts) -> Tuple[int, ...]:
+    return facts.cleared, facts.max_size, facts.persist, facts.evict
+
+
+def flush(engine: Engine, last: Optional[Last] = None) -> Optional[str]:
     """Write an image of everything persistent. Its path; None if nothing is persistent, or ever was.
 
-    If the newest image shows the region as it is, nothing is written.
+    If the newest image shows the region as it is, nothing is written; or, with `last`, if it shows all that is marked.
     """
     engine.ready()
     if not engine.region.writable:
         raise engine.writer.read_only()
     directory = engine.image_directory()
     with LockFile(engine.path + LOCK_SUFFIX, engine.options.timeout):
+        engine.region.check_place(time.time_ns())  # an image of a removed region would be in the way of the next one's
         words = engine.region.words
         found = archive.numbered(directory)
         if words[PERSIST] != PERSIST_POLICIES["all"] and not words[FLAGGED] and not found:
             return None
-        _check_ours(engine, directory, found)
+        archive.check_ours(directory, found, words[IMAGE_NUMBER], engine.region.header.region_id)
         try:
-            if found and _is_current(engine, found[0]):
+            flagged = words[PERSIST] != PERSIST_POLICIES["all"]
+            if found and (
+                _is_current(engine, found[0]) or (flagged and last is not None and last.shows(engine, found[0][1]))
+            ):
                 archive.prune(directory, int(engine.region.longs[CLEARED_LONG]))
                 return found[0][1]
             archive.prepare(directory)
             number = max([number for number, _ in found] + [int(words[IMAGE_NUMBER])]) + 1
             path = archive.path_of(directory, number)
-            flagged = words[PERSIST] != PERSIST_POLICIES["all"]
-            facts = _write(engine, path, number, flagged=flagged)
+            facts, snapshot = _write(engine, path, number, flagged=flagged)
             _note(engine, facts, directory)
+            if flagged and last is not None:
+                last.note(path, snapshot, facts)
             archive.prune(directory, facts.cleared)
         except OSError as error:
             if isinstance(error, DatastoreError):
@@ -74,7 +130,7 @@ def backup(engine: Engine, path: str) -> int:
     engine.ready()
     path = os.path.abspath(os.path.expanduser(os.fspath(path)))
     try:
-        return _write(engine, path, 0, flagged=False).records
+        return _write(engine, path, 0, flagged=False)[0].records
     except OSError as error:
         if isinstance(error, DatastoreError):
             raise
@@ -83,14 +139,15 @@ def backup(engine: Engine, path: str) -> int:
         ) from error
 
 
-def _write(engine: Engine, path: str, number: int, *, flagged: bool) -> Facts:
+def _write(engine: Engine, path: str, number: int, *, flagged: bool) -> Tuple[Facts, Snapshot]:
     """An image at `path`: whole and on the disk, or not there at all."""
     files = image.files
     temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
         fd = files.create(temporary)
         try:
-            facts = Snapshot(engine.writer, ImageWriter(fd), flagged=flagged).take(engine.name, number)
+            snapshot = Snapshot(engine.writer, ImageWriter(fd), flagged=flagged)
+            facts = snapshot.take(engine.name, number)
             files.sync(fd)
         finally:
             files.close(fd)
@@ -99,7 +156,7 @@ def _write(engine: Engine, path: str, number: int, *, flagged: bool) -> Facts:
         _discard(temporary)
         raise
     files.sync_directory(os.path.dirname(path))
-    return facts
+    return facts, snapshot
 
 
 def _discard(path: str) -> None:
@@ -107,24 +164,6 @@ def _discard(path: str) -> None:
         image.files.unlink(path)
     except OSError:
         return
-
-
-def _check_ours(engine: Engine, directory: str, found: List[Tuple[int, str]]) -> None:
-    """Refuse to write beside images that this region was neither made from nor has written.
-
-    They hold data that the region lacks, and would be the older ones that go. It happens where the region was made
-    by somebody who did not know of the directory.
-    """
-    if not found or found[0][0] <= engine.region.words[IMAGE_NUMBER]:
-        return
-    newest = archive.footer(found[0][1])
-    if newest is not None and newest.region_id == engine.region.header.region_id:
-        return  # whoever wrote it died before the region was told
-    raise SnapshotError(
-        f"the images in {directory} are not of this store: it was made without them, or they are another store's; "
-        f"`restore` the newest, {found[0][1]}, or move them away, or choose another `snapshot_directory=`",
-        path=directory,
-    )
 
 
 def _is_current(engine: Engine, newest: Tuple[int, str]) -> bool:

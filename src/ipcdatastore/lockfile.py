@@ -16,11 +16,12 @@ from .errors import LockTimeoutError, PlaceError
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Optional, Set
 
 FIRST_PAUSE = 0.0005
 LONGEST_PAUSE = 0.05
 _held: weakref.WeakSet[LockFile] = weakref.WeakSet()
+_trying: Set[Any] = set()  # files that threads are about to lock: a child that is forked just then lets go of them
 
 
 class LockFile:
@@ -68,21 +69,22 @@ class LockFile:
                 path=self.path,
             ) from error
         file = os.fdopen(fd, "r+b", buffering=0)
+        _trying.add(file)
         try:
             if not self._lock(file):
-                file.close()
                 return False
-        except BaseException:
-            file.close()
-            raise
-        self._file = file
-        _held.add(self)
-        try:
-            file.truncate(0)
-            file.write(b"%d\n" % os.getpid())
-        except OSError:
-            pass  # a full disk: the lock holds without the note
-        return True
+            try:
+                file.truncate(0)
+                file.write(b"%d\n" % os.getpid())
+            except OSError:
+                pass  # a full disk: the lock holds without the note
+            self._file = file
+            _held.add(self)
+            return True
+        finally:
+            _trying.discard(file)
+            if self._file is not file:
+                file.close()
 
     def _lock(self, file: Any) -> bool:
         locked = platform.try_lock(file.fileno())
@@ -152,6 +154,9 @@ class LockFile:
 def _after_fork_in_child() -> None:
     for lock in list(_held):
         lock.forget()
+    for file in list(_trying):
+        file.close()
+    _trying.clear()
 
 
 platform.at_fork_in_child(_after_fork_in_child)

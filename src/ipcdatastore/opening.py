@@ -46,8 +46,9 @@ def open(
     `persist`: True keeps every record on the disk, False only those whose key is marked, None as the region says (a
     new one: False). With True, a small thread of this handle writes an image every `flush_interval` seconds (60) if
     something changed, and at ``close``, unless another process does so already; what it fails with is a
-    ``RuntimeWarning``. `snapshot_directory` says where images are; None: as the region says, else the user's data
-    folder (or ``IPCDATASTORE_IMAGES``).
+    ``RuntimeWarning``. (An interpreter that allows no such thread writes one at ``close``.) `snapshot_directory` says
+    where images are; None: as the region says, else the user's data folder (or ``IPCDATASTORE_IMAGES``). A directory
+    with images that an existing region knows nothing of is refused.
 
     `cache_entries` and `cache_bytes` bound the client cache of this handle; 0 entries switch it off.
 
@@ -148,11 +149,11 @@ def _keep(store: Datastore, interval: Optional[float]) -> None:
     upkeep = Upkeep(store._engine, interval)
     upkeep.on_problem = _warn
     keeper = Keeper(upkeep)
+    store._engine.keeper = keeper
     try:
         keeper.start()
-    except RuntimeError:  # an interpreter without daemon threads: `Service.tick` is for it
+    except RuntimeError:  # an interpreter without daemon threads: an image at the end, or more by `Service.tick`
         return
-    store._engine.keeper = keeper
 
 
 def _warn(problem: DatastoreError) -> None:

@@ -144,7 +144,6 @@ class Service:
         try:
             self._keeper.start()
         except BaseException:
-            self._keeper = None
             self.stop()
             raise
         return self
@@ -156,28 +155,34 @@ class Service:
     @property
     def store(self) -> Datastore:
         """The service's own handle. ``ArgumentError`` before `start` and after `stop`."""
-        self._running()
-        store = self._store
-        if store is None:
+        if self._store is None:
             raise self._not_running()
-        return store
+        return self._store
 
     @property
     def problem(self) -> Optional[DatastoreError]:
         """Why the last image could not be written, None if it was."""
-        return self._running().problem
+        if self._upkeep is None:
+            raise self._not_running()
+        return self._upkeep.problem
 
     def flush(self) -> Optional[str]:
         """Write an image now. Its path, None if there is nothing to keep or it could not be written (`problem`)."""
         return self._running().flush()
 
     def _running(self) -> Upkeep:
-        if self._upkeep is None:
+        upkeep = self._upkeep
+        if upkeep is None or not upkeep.lock.held:  # the lock is not inherited by a forked child
             raise self._not_running()
-        return self._upkeep
+        return upkeep
 
     def _not_running(self) -> ArgumentError:
-        return ArgumentError(f"the service of {self.name!r} is not running: `start` it", name="service", value=self)
+        return ArgumentError(
+            f"the service of {self.name!r} is not running in this process (not yet, not any more, or in its parent): "
+            "`start` one",
+            name="service",
+            value=self,
+        )
 
     def __repr__(self) -> str:
         return f"<Service {self.name!r}{'' if self._upkeep is None else ' running'}>"

@@ -87,6 +87,20 @@ class Snapshot:
             self._copy_raw()
         else:
             self._copy_records()
+        self._catch_up()
+        self.writer.flush()
+        self.writer.holds_back = True  # a disk that is busy must not keep writers waiting
+        facts = self._instant(number)
+        self.writer.end(facts, self.chunks)
+        return facts
+
+    def compare(self, number: int) -> Facts:
+        """What holds now. `writer`, which may be another by now, is told of what the image does not show as it is."""
+        self._catch_up()
+        return self._instant(number)
+
+    def _catch_up(self) -> None:
+        """Rounds without the lock, until few slots are left."""
         before = 0
         for _ in range(MOST_ROUNDS):
             left = self._differences()
@@ -95,14 +109,13 @@ class Snapshot:
                 break
             before = count
             self._copy_again(left)
-        self.writer.flush()
-        self.writer.holds_back = True  # a disk that is busy must not keep writers waiting
+
+    def _instant(self, number: int) -> Facts:
         chances = CHANCES
         facts = None
         while facts is None:
             chances -= 1
             facts = self._finish(number, MOST if chances > 0 else sys.maxsize)
-        self.writer.end(facts, self.chunks)
         return facts
 
     # --- the first copy --------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import heapq
 import time
 
 from . import flush, index, platform
-from .errors import DatastoreError
+from .errors import DatastoreError, LockTimeoutError, RegionNotFoundError
 from .layout import (
     CHANGE,
     COUNT,
@@ -60,8 +60,9 @@ class Expiry:
         for _ in range(MOST_EXPIRED):
             if not self._due or self._due[0][0] > now:
                 break
-            _, slot, word = heapq.heappop(self._due)
-            expire(slot, word)
+            _, slot, word = self._due[0]
+            expire(slot, word)  # if the lock cannot be had, it is still due
+            heapq.heappop(self._due)
         if self._unread:
             return 0.0
         return max(0.0, (self._due[0][0] - now) / 1e9) if self._due else None
@@ -103,8 +104,10 @@ class Upkeep:
         self.engine = engine
         self.interval = DEFAULT_INTERVAL if interval is None else interval
         self.lock = lock or LockFile(engine.path + LOCK_SUFFIX, engine.options.timeout)
+        self.lost = False  # the region was removed: there is nothing to look after any more
         self.problem: Optional[DatastoreError] = None  # why the last image could not be written
         self.on_problem: Callable[[DatastoreError], None] = lambda problem: None
+        self._last = flush.Last()
         self._expiry = Expiry(engine)
         self._unflushed_since: Optional[float] = None
         self._not_before = 0.0
@@ -117,14 +120,22 @@ class Upkeep:
         """Do what is due. Seconds until there may be something to do again."""
         self.engine.check_open()
         # Of a region that was removed, nobody wants images; and whoever made another waits for this lock.
-        self.engine.region.check_place(time.time_ns())
+        try:
+            self.engine.region.check_place(time.time_ns())
+        except RegionNotFoundError:
+            self.lost = True
+            raise
         pause = LONGEST_TICK
-        due = self._expiry.tick()
+        try:
+            due = self._expiry.tick()
+        except LockTimeoutError as error:  # a writer that is suspended: no reason to end
+            self.fail(error)
+            return pause
         if due is not None:
             pause = min(pause, due)
         now = time.monotonic()
         if not self.is_unflushed():
-            self._unflushed_since = None
+            self._unflushed_since = self.problem = None
             return pause
         if self._unflushed_since is None:
             self._unflushed_since = now
@@ -142,11 +153,10 @@ class Upkeep:
     def flush(self) -> Optional[str]:
         """Write an image now. Its path; None if there is nothing to keep, or it could not be written (`problem`)."""
         try:
-            path = flush.flush(self.engine)
+            path = flush.flush(self.engine, self._last)
         except DatastoreError as error:
             self._not_before = time.monotonic() + RETRY
-            self.problem = error
-            self.on_problem(error)
+            self.fail(error)
             return None
         self.problem = None
         self._unflushed_since = None
@@ -154,12 +164,17 @@ class Upkeep:
             self._not_before = time.monotonic() + self.interval
         return path
 
+    def fail(self, problem: DatastoreError) -> None:
+        """Tell whoever wants to know."""
+        self.problem = problem
+        self.on_problem(problem)
+
     def end(self) -> None:
         """Write what is not written yet, and let the next one take over."""
         if not self.lock.held:
             return
         try:
-            if not self.engine.closed and self.is_unflushed():
+            if not (self.lost or self.engine.closed) and self.is_unflushed():
                 self.flush()
         finally:
             self.lock.release()

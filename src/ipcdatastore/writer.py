@@ -299,6 +299,10 @@ class Writer(Frame):
                 return False
             self.delete_slot_locked(slot, EVENT_EXPIRE)
             return True
+        except BROKEN as error:
+            if isinstance(error, DatastoreError):
+                raise
+            raise self.damaged(error) from error
         finally:
             self.end()
 
