@@ -62,7 +62,8 @@ def test_a_directory_with_images_that_the_store_lacks(directory, tmp_path, open_
         assert dict(store) == {"other": 2}
         assert store.stats()["snapshot_directory"] == before["snapshot_directory"] != str(images)
         assert store.stats()["coordinator"] is None
-        store.restore(images / "00000001.image")
+        restored = store.restore(images / "00000001.image")
+        assert isinstance(restored, ipcdatastore.Restored)
     images.rename(tmp_path / "away")
     with open_store(snapshot_directory=images, persist=True) as store:
         assert dict(store) == {"precious": 1}
