@@ -280,9 +280,26 @@ def test_if_none_is_whole_nothing_is_made(two):
         assert not list(two.regions.glob("*.new"))
     with two.open(mode="n", persist=True) as store:  # said explicitly: an empty store
         assert len(store) == 0
+        assert two.numbers() == [3], "none of before is left"
         store["a"] = 1
-        assert store.flush().endswith("00000003.image")
-        assert two.numbers() == [3]
+        assert store.flush().endswith("00000004.image")
+        assert store.check() == []
+
+
+def test_a_damaged_image_does_not_cost_the_good_one(two):
+    damage(two.newest())
+    with pytest.warns(RestoreWarning, match="set aside"):
+        store = two.open(persist=True)
+    with store:
+        for number in range(3):
+            store["more"] = number
+            store.flush()
+            names = sorted(path.name for path in two.images.iterdir())
+            assert "00000002.image.damaged" in names, "what is in it may still be salvaged"
+            if number == 0:
+                assert names[0] == "00000001.image", "the last good one is one of the last two"
+        store.clear()
+        assert len(two.numbers()) == len(list(two.images.iterdir())) == 1, "and a clear removes it"
         assert store.check() == []
 
 
@@ -309,17 +326,17 @@ def test_an_image_of_a_later_release_is_not_passed_over(two):
         two.open()
 
 
-def test_mode_n_empties_and_the_images_go_with_the_next_flush(two):
-    with two.open(mode="n") as store:
-        assert len(store) == 0
-        assert store.stats()["persist"] == "all"
-        assert two.numbers() == [2, 1]
-    two.reboot()
-    with two.open() as store:
-        assert store["number"] == 1, "nothing was flushed"
-    with two.open(mode="n") as store:
-        store.flush()
-        assert two.numbers() == [3]
+@pytest.mark.parametrize("way", ["mode n, a new region", "mode n, a live one", "clear"])
+def test_what_was_emptied_does_not_come_back(two, way):
+    if way != "mode n, a new region":
+        with two.open() as store:
+            if way == "clear":
+                store.clear()
+    if way != "clear":
+        with two.open(mode="n") as store:
+            assert len(store) == 0
+            assert store.stats()["persist"] == "all"
+    assert two.numbers() == [3], "nobody needed to flush"
     two.reboot()
     with two.open() as store:
         assert len(store) == 0

@@ -11,6 +11,7 @@ from zlib import crc32
 
 import pytest
 
+import ipcdatastore
 from children import crew
 from crash.tape import Killed, Tape, put_on_tape
 from disks import Died, Disk, disk, holds, place  # noqa: F401 - fixtures
@@ -312,7 +313,7 @@ def test_differences_are_found():
 
 
 def write_for_ever(directory):
-    store = ipcdatastore.open("s", directory=directory)  # noqa: F821 - the child has it
+    store = ipcdatastore.open("s", directory=directory)
     number = 0
     say("ready")  # noqa: F821
     while True:
@@ -504,7 +505,7 @@ def test_a_directory_that_others_can_write(place):  # noqa: F811
 
 
 def flush_for_ever(directory):
-    store = ipcdatastore.open("s", directory=directory)  # noqa: F821
+    store = ipcdatastore.open("s", directory=directory)
     while True:
         store.increment("number")
         say([store.flush(), store["number"]])  # noqa: F821
@@ -592,3 +593,31 @@ def test_a_path_stored_by_halves(place):  # noqa: F811
         engine = place.engine(snapshot_directory=None, mode="r")
         assert engine.image_directory() == expected
         engine.close()
+
+
+@pytest.mark.parametrize("what", ["text", "region", "lock", "image of its own", "symlink", "FIFO"])
+def test_a_backup_replaces_nothing_but_a_backup(directory, tmp_path, what):
+    images = tmp_path / "images"
+    with ipcdatastore.open("s", directory=directory, snapshot_directory=images) as store:
+        store.set("a", 1, persist=True)
+        store.flush()
+        target = tmp_path / "target"
+        if what == "text":
+            target.write_text("no backup")
+        elif what == "region":
+            target = directory / "s.region"
+        elif what == "lock":
+            target = directory / "s.region.flush.lock"
+        elif what == "image of its own":
+            target = images / "00000002.image"
+        elif what == "symlink":
+            target.symlink_to(tmp_path / "elsewhere")
+        else:
+            os.mkfifo(str(target))
+        with pytest.raises(SnapshotError, match="name another"):
+            store.backup(target)
+        assert target.exists() == (what not in ("image of its own", "symlink"))
+        assert store.backup(tmp_path / "fine") == store.backup(tmp_path / "fine") == 1
+        assert store.check() == []
+    with ipcdatastore.open("s", directory=directory, mode="r") as store:
+        assert store["a"] == 1

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SUFFIX = ".image"
 KEPT = 2
 _NAME = re.compile(r"(\d{8,10})\.image\Z", re.ASCII)
+_ASIDE = re.compile(r"\d{8,10}\.image\.damaged\Z", re.ASCII)
 _LEFTOVER = re.compile(r"\d{8,10}\.image\.\d+\.[0-9a-f]+\.tmp\Z", re.ASCII)
 
 
@@ -187,6 +188,24 @@ def footer(path: str) -> Optional[Image]:
     return found
 
 
+def set_aside(directory: str, paths: List[str]) -> None:
+    """Take damaged images out of the row: they must not count as one of the last two, and so cost the good one.
+
+    What can be salvaged of them stays there, until a `clear`. Where they cannot be renamed, they stay as they are.
+    """
+    try:
+        for path in paths:
+            image.files.rename(path, path + ".damaged")
+        image.files.sync_directory(directory)
+    except OSError:
+        return
+
+
+def is_image(path: str) -> bool:
+    """Whether the file's name is that of an image in a row."""
+    return _NAME.match(os.path.basename(path)) is not None
+
+
 def prune(directory: str, cleared: int) -> None:
     """Remove what is not needed any more. `cleared`: the version of the last clear, 0 if there was none.
 
@@ -205,7 +224,7 @@ def prune(directory: str, cleared: int) -> None:
         if kept > KEPT:
             image.files.unlink(path)
     for entry in os.listdir(directory):
-        if _LEFTOVER.match(entry):
+        if _LEFTOVER.match(entry) or (cleared and _ASIDE.match(entry)):
             image.files.unlink(os.path.join(directory, entry))
     if outdated:
         image.files.sync_directory(directory)  # a power cut must not bring them back

@@ -8,6 +8,7 @@ the number to the removal of what is old.
 from __future__ import annotations
 
 import os
+import stat
 import time
 
 from . import archive, image
@@ -126,10 +127,11 @@ def flush(engine: Engine, last: Optional[Last] = None) -> Optional[str]:
 
 
 def backup(engine: Engine, path: str) -> int:
-    """Write every record into one image at `path`, in place of what is there. How many."""
+    """Write every record into one image at `path`, in place of an older one. How many."""
     engine.ready()
     path = os.path.abspath(os.path.expanduser(os.fspath(path)))
     try:
+        _check_target(engine, path)
         return _write(engine, path, 0, flagged=False)[0].records
     except OSError as error:
         if isinstance(error, DatastoreError):
@@ -137,6 +139,35 @@ def backup(engine: Engine, path: str) -> int:
         raise SnapshotError(
             f"the backup {path} cannot be written: {error.strerror or error}; nothing was changed there", path=path
         ) from error
+
+
+def outdate(engine: Engine) -> None:
+    """After everything was deleted: no image of before may bring it back."""
+    if not engine.region.words[IMAGE_NUMBER]:
+        return
+    try:
+        flush(engine)
+    except SnapshotError as error:
+        raise SnapshotError(
+            f"everything was deleted, but images of before are still there: {error}", path=error.path
+        ) from error
+
+
+def _check_target(engine: Engine, path: str) -> None:
+    """A backup replaces a backup, and nothing else."""
+    if archive.is_image(path) and archive.is_same(os.path.dirname(path), engine.image_directory()):
+        raise SnapshotError(f"{path} is the name of one of the store's own images: name another file", path=path)
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(status.st_mode):
+        with open(path, "rb") as file:
+            if file.read(len(image.IMAGE_MAGIC)) in (b"", image.IMAGE_MAGIC):
+                return
+    raise SnapshotError(
+        f"{path} is there already and is no backup: it was not touched; delete it, or name another file", path=path
+    )
 
 
 def _write(engine: Engine, path: str, number: int, *, flagged: bool) -> Tuple[Facts, Snapshot]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE = 0.0005
 LONGEST_PAUSE = 0.05
+WANTED_AT = 24  # byte of the file, behind the pid, that is not zero when somebody tried in vain
 _held: weakref.WeakSet[LockFile] = weakref.WeakSet()
 _trying: Set[Any] = set()  # files that threads are about to lock: a child that is forked just then lets go of them
 
@@ -30,12 +31,13 @@ class LockFile:
     With `remove` the file goes when the lock is given back.
     """
 
-    __slots__ = ("__weakref__", "_file", "_unlock", "path", "remove", "timeout")
+    __slots__ = ("__weakref__", "_file", "_unlock", "path", "remove", "timeout", "wanted")
 
     def __init__(self, path: str, timeout: float, *, remove: bool = False) -> None:
         self.path = path
         self.timeout = timeout
         self.remove = remove
+        self.wanted = False  # whether somebody tried for the lock while this object had it, as of the last release
         self._file: Any = None
         self._unlock: Any = None
 
@@ -72,6 +74,7 @@ class LockFile:
         _trying.add(file)
         try:
             if not self._lock(file):
+                self._leave_word(file)
                 return False
             try:
                 file.truncate(0)
@@ -99,6 +102,22 @@ class LockFile:
         self._unlock = function
         return True
 
+    @staticmethod
+    def _leave_word(file: Any) -> None:
+        """Have the holder know that somebody else wants the lock."""
+        try:
+            file.seek(WANTED_AT)
+            file.write(b"w")
+        except OSError:
+            pass  # a full disk, or Windows: then he does not know
+
+    def _was_wanted(self, file: Any) -> bool:
+        try:
+            file.seek(WANTED_AT)
+            return bool(file.read(1) == b"w")
+        except OSError:
+            return False
+
     def _is_named(self, file: Any) -> bool:
         """Whether the path still leads to this file."""
         mine = os.fstat(file.fileno())
@@ -113,6 +132,7 @@ class LockFile:
         file = self._file
         if file is None:
             return
+        self.wanted = self._was_wanted(file)
         try:
             # While it is locked: whoever opened it before sees that it has no name any more. And only if it has: where
             # an outsider removed it, another one's lock may be there now.
@@ -132,6 +152,10 @@ class LockFile:
         _held.discard(self)
         if file is not None:
             file.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            self.forget()  # a lock that was dropped, not released
 
     def __enter__(self) -> LockFile:
         self.acquire()

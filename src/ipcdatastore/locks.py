@@ -19,11 +19,13 @@ from .waiting import EVER, LONGEST_PAUSE, deadline_of, wait
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional
+    from typing import Any, Callable, Dict, Optional
 
     from .codec import Key
     from .engine import Engine
 
+COURTESY = 0.02  # seconds that who let go of a wanted lock leaves it to others: longer than they take to look again
+_polite: Dict[str, float] = {}  # path of such a lock -> until when
 TRY_AGAIN = 0.05  # seconds after which who waits for a value looks whether its computer is still alive
 _holders: weakref.WeakValueDictionary[str, NamedLock] = weakref.WeakValueDictionary()  # by path, in this interpreter
 
@@ -57,6 +59,10 @@ class NamedLock:
         limit = self.timeout if timeout is None else timeout
         deadline = deadline_of(limit)
         pause = 0.0005
+        # Or who lets go and comes back at once would always be first: the others only look now and then.
+        late = _polite.pop(self._lock.path, 0.0) - time.monotonic()
+        if late > 0:
+            time.sleep(min(late, COURTESY, max(0.0, deadline - time.monotonic())))
         while not self.try_acquire():
             left = deadline - time.monotonic()
             if left <= 0:
@@ -87,6 +93,10 @@ class NamedLock:
         if _holders.get(self._lock.path) is self:
             del _holders[self._lock.path]
         self._lock.release()
+        if self._lock.wanted:
+            if len(_polite) > 1000:
+                _polite.clear()
+            _polite[self._lock.path] = time.monotonic() + COURTESY
 
     @property
     def held(self) -> bool:

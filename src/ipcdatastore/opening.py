@@ -129,6 +129,14 @@ def open_handle(
 
     options = Options(mode, max_size, evict, serializer, float(timeout), persist, images)
     engine = Engine(name, directory, options)
+    if mode == "n":
+        from .flush import outdate
+
+        try:
+            outdate(engine)
+        except BaseException:
+            engine.close()
+            raise
     kind = Datastore if cache_entries else UncachedDatastore
     return kind(engine, (), cache_entries, cache_bytes)
 

@@ -57,13 +57,16 @@ def into_new(directory: str, name: str, serializer: Optional[str], wishes: Wishe
     """
     found = archive.numbered(directory) if archive.check(directory) else []
     problems: List[str] = []
+    damaged: List[str] = []
     for _, path in found:
         try:
             records = _from_image(path, name, serializer, wishes, make, found[0][0])
         except SnapshotDamagedError as error:
             problems += [f"{path}: {problem}" for problem in error.problems]
+            damaged.append(path)
             continue
         if problems:
+            archive.set_aside(directory, damaged)
             _warn(path, problems)
         return Restored(path, records, 0, tuple(problems))
     if problems:
@@ -122,7 +125,8 @@ def _warn(path: str, problems: List[str]) -> None:
     import warnings
 
     warnings.warn(
-        f"the store was restored from an older image, {path}, since newer ones are damaged: {'; '.join(problems)}",
+        f"the store was restored from an older image, {path}, since newer ones are damaged and were set aside: "
+        f"{'; '.join(problems)}",
         RestoreWarning,
         stacklevel=2,
     )

@@ -497,12 +497,19 @@ class Datastore(Base):
         raise KeyError("the store is empty")
 
     def clear(self) -> None:
-        """Delete everything at one moment: no reader sees some of it only."""
+        """Delete everything at one moment: no reader sees some of it only.
+
+        Of a store with images a new one is written, and the older ones go: none brings back what was deleted.
+        ``SnapshotError`` if that fails; what the store held is gone then all the same.
+        """
         if self._prefix:
             keys = [record.key for record in self._scan()]
             self._engine.commit([self._engine.write(key) for key in keys])
         else:
+            from .flush import outdate
+
             self._engine.clear()
+            outdate(self._engine)
         self._cache.clear()
 
     # --- several at once -----------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def test_set_with_conditions(run, store):
 def test_set_with_expiry(run, store):
     run("set", "shop", "key", "value", "--expire", "1000")
     assert store.get_entry("key").expires_at == pytest.approx(time.time() + 1000, abs=900)
-    assert "expire" in run("set", "shop", "key", "value", "--expire", "0", code=FAILED).stderr
+    assert "expire" in run("set", "shop", "key", "value", "--expire", "0", code=USAGE).stderr
 
 
 @pytest.mark.parametrize(

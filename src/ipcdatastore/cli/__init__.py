@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
 from importlib.util import find_spec
 from typing import List, Optional
@@ -22,6 +24,11 @@ def main(arguments: Optional[List[str]] = None) -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started us: nothing to read, nobody to tell
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # so that temporary files go
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a character shall not end the output
         sys.stdout.reconfigure(errors="backslashreplace")
     from .root import root

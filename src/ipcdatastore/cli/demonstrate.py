@@ -9,7 +9,7 @@ import click
 from ipcdatastore.demo import Report, Settings, plain, run
 
 from . import output
-from .options import common, examples
+from .options import Seconds, common, examples
 from .root import NOT_FOUND, complain
 
 DEFAULTS = Settings()
@@ -27,7 +27,7 @@ DEFAULTS = Settings()
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.1),
+    type=Seconds(0.1),
     default=DEFAULTS.seconds,
     show_default=True,
     metavar="S",

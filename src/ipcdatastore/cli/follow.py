@@ -12,6 +12,7 @@ import ipcdatastore
 from . import output, text
 from .listing import matches
 from .options import (
+    Seconds,
     directory_option,
     examples,
     json_option,
@@ -45,7 +46,7 @@ STYLES = {"set": "green", "delete": "red", "expire": "yellow", "evict": "magenta
     metavar="N",
     help="Not beyond version N (0: not there); default: what it is at now.",
 )
-@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer; default: for ever.")
+@click.option("--timeout", type=Seconds(0), metavar="SECONDS", help="Wait no longer; default: for ever.")
 @click.option("--value", "with_value", is_flag=True, help="The value too.")
 @directory_option
 @json_option
@@ -100,7 +101,7 @@ def wait_verb(
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many events.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0),
+    type=Seconds(0),
     metavar="SECONDS",
     help="End when nothing happened for so long; default: never.",
 )

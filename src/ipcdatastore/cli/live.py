@@ -12,7 +12,7 @@ import click
 import ipcdatastore
 
 from . import output, text
-from .options import LOCK_TIMEOUT, directory_option, examples, json_option, name_argument, open_store
+from .options import LOCK_TIMEOUT, Seconds, directory_option, examples, json_option, name_argument, open_store
 from .regions import User, command_of, users
 from .units import rate, size, span
 
@@ -39,7 +39,7 @@ class Sample(NamedTuple):
 @name_argument
 @click.option(
     "--interval",
-    type=click.FloatRange(0.05),
+    type=Seconds(0.05),
     default=1.0,
     show_default=True,
     metavar="SECONDS",

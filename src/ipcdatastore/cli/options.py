@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from ipcdatastore.codec import Key
 
 LOCK_TIMEOUT = 10.0  # seconds
+MOST_SECONDS = 10.0**6
+
+
+class Seconds(click.FloatRange):
+    """A length of time; what is no number, or no end of it, is wrong usage."""
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
+        """The number, within bounds."""
+        seconds = super().convert(value, param, ctx)
+        if not seconds < MOST_SECONDS:
+            self.fail(f"{value} is no number of seconds below {MOST_SECONDS:g}", param, ctx)
+        return seconds
 
 
 def parse_size(text: str) -> int:
@@ -58,7 +70,7 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every verb has whose time-out is that of a lock."""
     timeout = click.option(
         "--timeout",
-        type=click.FloatRange(0),
+        type=Seconds(0),
         default=LOCK_TIMEOUT,
         show_default=True,
         metavar="SECONDS",

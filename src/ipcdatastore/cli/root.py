@@ -99,7 +99,7 @@ def errors_as_codes(ctx: click.Context) -> Iterator[None]:
     except (ipcdatastore.DatastoreError, OSError) as error:
         complain(str(error))
         ctx.exit(FAILED)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         complain("interrupted")
         ctx.exit(INTERRUPTED)
 

@@ -15,7 +15,7 @@ import click
 import ipcdatastore
 
 from . import output
-from .options import common, examples, name_argument, parse_size
+from .options import Seconds, common, examples, name_argument, parse_size
 from .root import FAILED, complain
 
 TRY_AGAIN = 0.25  # seconds
@@ -33,7 +33,7 @@ SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
 @click.option("--images", metavar="DIR", type=click.Path(file_okay=False), help="Where the images go.")
 @click.option(
     "--flush-interval",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     default=60.0,
     show_default=True,
     metavar="SECONDS",
@@ -66,8 +66,8 @@ def serve_verb(
 
     Restores it from its last image if it was not there, then writes it to disk every so often, and takes back the
     space of what has expired. One line is written when the store can be used. SIGTERM and Ctrl-C write it to disk a
-    last time and end with exit code 0. There is one service for a store: a second one ends with code 3, and says who
-    the first is.
+    last time and end with exit code 0; a second one in the middle of that gives the last image up. There is one
+    service for a store: a second one ends with code 3, and says who the first is.
     """
     stop = threading.Event()
     problems: List[ipcdatastore.DatastoreError] = []
@@ -96,6 +96,8 @@ def serve_verb(
             service.run(stop)
         finally:
             notify("STOPPING=1")
+            if output.on_terminal():
+                output.say_so("note", "writing the last image; a second Ctrl-C gives it up")
             problems.clear()
             service.stop()
     if problems:  # that the last image could not be written is no good end

@@ -8,7 +8,7 @@ from typing import Any, Optional
 import click
 
 from . import output, text
-from .options import common, examples, key_argument, key_option, name_argument, open_store, parse_key
+from .options import Seconds, common, examples, key_argument, key_option, name_argument, open_store, parse_key
 from .root import NOT_FOUND, complain
 
 
@@ -33,7 +33,7 @@ from .root import NOT_FOUND, complain
     show_default=True,
     help="What VALUE is. bytes is base64; raw is bytes as they come; none takes no VALUE.",
 )
-@click.option("--expire", type=float, metavar="SECONDS", help="Gone after so long.")
+@click.option("--expire", type=Seconds(0, min_open=True), metavar="SECONDS", help="Gone after so long.")
 @click.option("--persist/--no-persist", default=None, help="Mark KEY to be kept on disk, or take the mark away.")
 @click.option("--add", is_flag=True, help="Only if KEY is not there.")
 @click.option(

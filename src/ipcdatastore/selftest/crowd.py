@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -20,8 +21,10 @@ KILLS = 5
 def process(bench: Bench, role: str) -> Iterator[Any]:
     """A child that plays `role`, whose end comes with the block's at the latest."""
     command = [sys.executable, "-I", "-c", BOOT, json.dumps(sys.path), bench.directory, role]
-    # It ends when its stdin does, so it cannot outlive this process.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as started:
+    # It ends when its stdin does, so it cannot outlive this process; a Ctrl-C is for this process only.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=os.name != "nt"
+    ) as started:
         try:
             yield started
         finally:
