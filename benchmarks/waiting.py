@@ -103,6 +103,6 @@ def waiting(directory):
         yield Figure("a waiter that sleeps, of one core", idle(directory, "futex"), 0.5, "%", "5 s, nothing happens")
     _, ours = wake_ups(directory, "poll")
     longest = sorted(ours)[-len(ours) // 100] / 1e6
-    detail = f"p99 {longest:.1f} ms; a change every 20 to 102 ms. Behind a second of silence: up to 40 ms"
+    detail = f"p99 {longest:.1f} ms; a change every 20 to 102 ms. Behind a second of silence: up to 45 ms"
     yield Figure("wake-up by polling, median", statistics.median(ours) / 1e6, 10, "ms", detail)
     yield Figure("a waiter that polls, of one core", idle(directory, "poll"), 0.5, "%", "5 s, nothing happens")

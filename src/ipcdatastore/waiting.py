@@ -26,7 +26,7 @@ TICK = 0.1
 FIRST_PAUSE = 0.0005
 LONGEST_PAUSE = 0.016  # between two looks of who polls
 QUIET = 1.0  # seconds without a change, after which
-QUIET_PAUSE = 0.04  # he looks less often
+QUIET_PAUSE = 0.045  # he looks less often
 EVER = float("inf")
 
 

@@ -183,6 +183,9 @@ class Writer(Frame):
                 raise self.lock_lost()
             words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
             words[DIRTY] = 0
+            if heard:  # already: who waits takes no lock, and to unlock takes a system call
+                self.ring(self.to_wake)
+                self.to_wake = 0
             hints = self.hints
             if len(hints) >= MOST_HINTS:
                 hints.clear()
