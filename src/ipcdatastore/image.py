@@ -128,6 +128,7 @@ class ImageWriter:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._at = 0
         self._crc = 0
         self._waiting: List[bytes] = []
         self._waiting_bytes = 0
@@ -157,6 +158,10 @@ class ImageWriter:
         """Bytes as they are."""
         self._crc = crc32(data, self._crc)
         files.write(self._fd, data)
+        # The disk works while the rest is copied, and nobody needs the image in memory.
+        if len(data) >= _FLUSH:
+            platform.begin_sync(self._fd, self._at, len(data))
+        self._at += len(data)
 
     def entry(self, word: int, seal: int, record: bytes) -> None:
         """A record that a slot published under `word`, with its seal; see :func:`void` for none."""

@@ -238,6 +238,16 @@ def reserve(fd: int, offset: int, length: int) -> None:
         left -= os.write(fd, zeros[: min(left, len(zeros))])
 
 
+def begin_sync(fd: int, offset: int, length: int) -> None:
+    """Have the system write a part of a file to the disk now rather than later, where it takes hints. Never waits."""
+    advise = getattr(os, "posix_fadvise", None)
+    if advise is not None:
+        try:
+            advise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+        except OSError:
+            return  # a hint that was not taken
+
+
 def file_system(path: str) -> str:
     """The type of the file system that holds `path` (``"tmpfs"``), ``""`` where the system does not tell."""
     best, kind = "", ""
