@@ -306,7 +306,7 @@ def data_directory() -> str:
             return os.path.join(_home(), ".local", "share", "ipcdatastore")
         except (ImportError, KeyError):  # a container's user without an entry
             return f"/var/tmp/ipcdatastore-{os.geteuid()}"
-    import platformdirs
+    import platformdirs  # type: ignore[import-not-found,unused-ignore]
 
     return platformdirs.user_data_dir("ipcdatastore", appauthor=False)
 
