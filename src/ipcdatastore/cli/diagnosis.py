@@ -92,6 +92,8 @@ def requirements() -> List[str]:
         lines = metadata.requires("ipcdatastore") or []
     except metadata.PackageNotFoundError:  # run from its source
         return []
+    here = f'sys_platform != "{sys.platform}"'
+    lines = [line for line in lines if here not in line.replace("'", '"')]  # other systems need those
     wanted = (line for line in lines if "extra" not in line or "cli" in line.split("extra")[1])
     return list(dict.fromkeys(re.split(r"[^\w.-]", line)[0] for line in wanted))
 
