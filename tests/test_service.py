@@ -869,11 +869,14 @@ def fork_in_a_lock(regions):
         return had
 
     def fork():
+        forked, said = os.pipe()
         pid = os.fork()
         if pid:
             pids.append(pid)
+            os.read(forked, 1)  # the fork hooks of the child have run
             return
         signal.alarm(60)
+        os.write(said, b".")
         while True:
             time.sleep(60)  # until it is killed: it lives longer than its parent
 
@@ -915,7 +918,7 @@ def test_where_no_daemon_thread_is_allowed(place, monkeypatch, where):  # noqa: 
     monkeypatch.setattr(atexit, "register", registered.append)
     store = ipcdatastore.open("s", persist=True, **options)
     store["a"] = 1
-    assert len(registered) == 1, "also without `close`"
+    assert store._engine.keeper.stop in registered, "also without `close`"
     store.close()
     service = serve(place)
     with pytest.raises(RuntimeError), service:
