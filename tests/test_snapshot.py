@@ -224,7 +224,15 @@ def interfere(monkeypatch, rival, every):
 
         return run
 
-    for name in ("_words", "_copy_raw", "_copy_records", "_differences", "_copy_again"):
+    enter = Snapshot._enter
+
+    def enter_late(self):  # after the first words were copied
+        if rival.random.random() < every:
+            rival.write(rival.random.choice([1, 5, 60]))
+        return enter(self)
+
+    monkeypatch.setattr(Snapshot, "_enter", enter_late)
+    for name in ("_copy_raw", "_copy_records", "_differences", "_copy_again"):
         monkeypatch.setattr(Snapshot, name, around(getattr(Snapshot, name)))
     raw = image.ImageWriter.raw
 

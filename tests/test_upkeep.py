@@ -16,18 +16,15 @@ from ipcdatastore import (
     SnapshotError,
     archive,
     flush,
-    frame,
     image,
     lockfile,
     platform,
-    reader,
-    space,
-    store,
     upkeep,
 )
 from ipcdatastore.layout import FLAG_PERSIST, SLOT_CELL, VERSION_LONG
 from ipcdatastore.lockfile import LockFile
 from ipcdatastore.upkeep import Upkeep
+from remote import clock_modules
 
 INTERVAL = 60.0
 
@@ -51,7 +48,7 @@ class Clock:
 def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(upkeep, "time", clock)
-    for module in (platform, frame, space, reader, store):
+    for module in clock_modules():
         monkeypatch.setattr(module, "now_ns", clock.now_ns)
     return clock
 

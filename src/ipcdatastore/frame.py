@@ -17,7 +17,6 @@ is the same as a death. ``finally`` frees the lock and never clears the mark.
 
 from __future__ import annotations
 
-import os
 import struct
 import time
 from zlib import crc32
@@ -34,7 +33,6 @@ from .layout import (
     DIRTY,
     EVENT_DELETE,
     EXPIRING,
-    KIND_MASK,
     KIND_REPLACE,
     KIND_SLOT,
     LENGTH,
@@ -56,17 +54,16 @@ from .layout import (
     WORD_CELL,
     record_units,
 )
-from .platform import LOCK_UN, NEEDS_FENCE, fence, now_ns
+from .platform import NEEDS_FENCE, fence, now_ns
 from .reader import sealed
 from .region import Region
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import List, Optional, Sequence, Set, Tuple
+    from typing import List, Optional, Sequence, Set
 
     from .futex import Bell
 
-    Beginning = Tuple[int, int, int]  # LOG_HEAD, LOG_BREAKS, VERSION
 
 # What loads from damaged bytes end in: addresses outside of the region, lengths beyond its end, numbers too large.
 BROKEN = (IndexError, struct.error, OverflowError, ValueError)
@@ -116,7 +113,7 @@ class Frame:
         self.pinned.clear()
         self.to_wake = 0
         self._bell = None  # it would keep the parent's mapping, and so its descriptor
-        self.nonce = (int.from_bytes(os.urandom(4), "little") | KIND_MASK + 1) & ~KIND_MASK
+        self.nonce = intent.new_nonce()
         self.slot_mark = self.nonce | KIND_SLOT
         self.replace_mark = self.nonce | KIND_REPLACE
 
@@ -207,45 +204,6 @@ class Frame:
         from . import log  # not everybody is watched
 
         return log.prepare(region, event, version, key)
-
-    def alert_locked(self, *, watching: bool) -> None:
-        """Have writers log, and wake, for the next seconds. ``StoreFullError`` if there is no room for a log.
-
-        A lapsed alert that no writer has cleared yet has cost no event: the first write after it does that.
-        """
-        words = self.region.words
-        if watching and not words[LOG]:
-            self.make_log_locked()
-            words = self.region.words
-        words[ALERT] = (now_ns() >> ALERT_SHIFT) + ALERT_SECONDS
-
-    def alert(self, *, watching: bool, patient: bool = False) -> Optional[Beginning]:
-        """:meth:`alert_locked`, and where the log goes on from here.
-
-        None if somebody else writes just now, unless `patient`: then he is waited for.
-        """
-        if patient:
-            self.begin()
-        elif not self.try_begin():
-            return None
-        coordinator = self.coordinator
-        try:
-            self.alert_locked(watching=watching)
-            words = self.region.words
-            return words[LOG_HEAD], words[LOG_BREAKS], self.region.longs[VERSION_LONG]
-        finally:
-            wake, self.to_wake = self.to_wake, 0
-            # Not `end()`: who waits is interrupted sooner or later, and the lock must not stay taken.
-            try:
-                coordinator.lock_file(coordinator.fd, LOCK_UN)
-            finally:
-                coordinator.thread.release()
-            if wake:
-                self.ring(wake)
-
-    def make_log_locked(self) -> None:
-        """Allocate the event log."""
-        raise NotImplementedError
 
     def ring(self, bits: int) -> None:
         """Wake whoever waits for one of these. Without the lock."""

@@ -19,6 +19,7 @@ from zlib import crc32
 from . import layout, platform
 from .errors import FormatError, PlaceError, SnapshotDamagedError, UntrustedRegionError
 from .layout import RECORD, RECORD_LENGTHS, RECORD_SIZE, SLOT_WORDS, UNIT, WORD_CELL
+from .place import check_trusted
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -461,26 +462,11 @@ class Image:
 
 def open_image(path: str) -> int:
     """A descriptor of an image: never through a symlink, never of another owner."""
-    import stat
-
     try:
         fd = os.open(path, platform.OPEN_FLAGS | os.O_RDONLY)
     except OSError as error:
         if os.path.islink(path):
             raise UntrustedRegionError(f"{path} is a symbolic link, which is never followed", path=path) from error
         raise PlaceError(f"the image {path} cannot be opened: {error.strerror or error}", path=path) from error
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise FormatError(f"{path} is not a regular file", path=path)
-        problem = platform.owner_problem(status)
-        if problem is not None:
-            raise UntrustedRegionError(
-                f"the image {path} is not trusted: {problem}; nothing of it was read. `chown` or `chmod` it if you "
-                "know what is in it",
-                path=path,
-            )
-    except BaseException:
-        os.close(fd)
-        raise
+    check_trusted(fd, path, "image", "", "`chown` or `chmod` it")
     return fd

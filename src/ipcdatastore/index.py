@@ -42,6 +42,7 @@ from .layout import (
     TOMBSTONE,
     UNIT,
     WORD_CELL,
+    chunk_capacity,
     chunk_size,
     size_class,
     table_size,
@@ -212,7 +213,7 @@ def plan_chunk(plan: Plan, region: Any, limit: int, spare: int) -> bool:
         if not following:
             return False
         region.data[following * UNIT + UNIT : (following + units) * UNIT] = bytes((units - 1) * UNIT)
-        count = (units - 1) * UNIT // (SLOT_WORDS * 4)
+        count = chunk_capacity(units)
         plan[4 * following] = units << 2 | TAG_SYSTEM
         plan[4 * following + 1] = SYSTEM_CHUNK
         plan[4 * following + 2] = 0
@@ -255,6 +256,12 @@ def slots(words: Any) -> Iterator[int]:
     """The word index of every slot, used or not."""
     for first, count in chunks(words):
         yield from range(first, first + SLOT_WORDS * count, SLOT_WORDS)
+
+
+def slot_words(words: Any) -> Iterator[Tuple[int, bytes]]:
+    """(its first slot, a copy of its slots' words) of each chunk: what changes later shows in the next copy."""
+    for first, count in chunks(words):
+        yield first, words[first : first + SLOT_WORDS * count : SLOT_WORDS].tobytes()
 
 
 def find_entry(words: Any, slot: int) -> int:

@@ -10,6 +10,7 @@ Three rules make a death harmless at any store:
 
 from __future__ import annotations
 
+import os
 import struct
 from itertools import chain
 from zlib import crc32
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
 
 PAYLOAD_AT = INTENT * 4 + 4
 _PACKERS = [struct.Struct(f"={n}I").pack for n in range(INTENT_WORDS)]
+
+
+def new_nonce() -> int:
+    """The name of a handle in ``DIRTY``: random, never 0, and zero where the kind goes."""
+    return (int.from_bytes(os.urandom(4), "little") | KIND_MASK + 1) & ~KIND_MASK
 
 
 class SlotIntent:

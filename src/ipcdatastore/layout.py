@@ -227,6 +227,11 @@ def chunk_size(slots: int) -> int:
     return (4 * (BLOCK_HEADER_WORDS + SLOT_WORDS * slots) + UNIT - 1) // UNIT
 
 
+def chunk_capacity(units: int) -> int:
+    """How many slots a chunk of so many units holds."""
+    return (units - 1) * UNIT // (4 * SLOT_WORDS)
+
+
 def journal_size(entries: int) -> int:
     """Units that a journal of so many entries needs."""
     return (4 * (BLOCK_HEADER_WORDS + JOURNAL_WORDS * entries) + UNIT - 1) // UNIT

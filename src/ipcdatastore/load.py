@@ -7,11 +7,10 @@ from them by the same rebuild that mends a damaged region.
 
 from __future__ import annotations
 
-import os
 import time
 from zlib import crc32
 
-from . import archive, index, rebuild
+from . import archive, index, intent, rebuild
 from .image import Image
 from .layout import (
     BLOCK_HEADER_WORDS,
@@ -27,7 +26,6 @@ from .layout import (
     FLUSHED_AT,
     FLUSHED_LONG,
     IMAGE_NUMBER,
-    KIND_MASK,
     LENGTH,
     MAX_REGION,
     MAX_SIZE_LONG,
@@ -42,6 +40,7 @@ from .layout import (
     TOP,
     UNIT,
     VERSION_LONG,
+    chunk_capacity,
     chunk_size,
     record_units,
     size_class,
@@ -56,8 +55,6 @@ if TYPE_CHECKING:
 
     from .image import Facts
 
-# Past every version that the region of the image can have given out since.
-VERSION_JUMP = 1 << 32
 _PIECE = 1 << 20
 _WORD = SEQ_ONE  # of every slot that is loaded: its first publish, in cell 0
 
@@ -169,8 +166,7 @@ class _Loader:
             self.count += 1
         self._store_slots(first, slots)
         self._store_records(top, pieces, waiting)
-        nonce = (int.from_bytes(os.urandom(4), "little") | KIND_MASK + 1) & ~KIND_MASK
-        rebuild.rebuild(self.region, nonce)
+        rebuild.rebuild(self.region, intent.new_nonce())
         self.region.words[DIRTY] = 0
 
     def _make_chunks(self, slots: int) -> List[Tuple[int, int]]:
@@ -182,7 +178,7 @@ class _Loader:
         while slots > 0:
             asked = max(CHUNK_SLOTS_MIN, min(slots, CHUNK_SLOTS_MAX))
             units = size_class(chunk_size(asked))[1]
-            count = (units - 1) * UNIT // (4 * SLOT_WORDS)
+            count = chunk_capacity(units)
             block = words[TOP]
             words = self._ensure(block + units)
             words[4 * block] = units << 2 | TAG_SYSTEM
@@ -227,7 +223,7 @@ def _slot_struct() -> struct.Struct:
 def _store_header(region: Region, facts: Optional[Facts], wishes: Wishes, number: int, *, flagged: bool) -> None:
     words, longs = region.words, region.longs
     if facts is not None:
-        longs[VERSION_LONG] = max(longs[VERSION_LONG], facts.version + VERSION_JUMP)
+        longs[VERSION_LONG] = max(longs[VERSION_LONG], facts.version + rebuild.VERSION_JUMP)  # past all given out since
         longs[MAX_SIZE_LONG] = facts.max_size
         words[EVICT] = facts.evict
         words[PERSIST] = facts.persist

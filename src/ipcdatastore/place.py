@@ -131,18 +131,23 @@ def open_file(path: str, writable: bool) -> int:
         raise PlaceError(
             f"the region {path} cannot be opened: {error.strerror}; choose another directory", path=path
         ) from error
+    check_trusted(fd, path, "region", ": delete it, or use another name", "Delete it, or `chmod` it")
+    return fd
+
+
+def check_trusted(fd: int, path: str, what: str, instead: str, remedy: str) -> None:
+    """Close `fd` and raise unless it is a regular file that nobody else can have written."""
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise FormatError(f"{path} is not a regular file: delete it, or use another name", path=path)
+            raise FormatError(f"{path} is not a regular file{instead}", path=path)
         problem = platform.owner_problem(status)
         if problem is not None:
             raise UntrustedRegionError(
-                f"the region {path} is not trusted: {problem}; nothing of it was read. Delete it, or `chmod` it if you "
-                "know what is in it",
+                f"the {what} {path} is not trusted: {problem}; nothing of it was read. {remedy} if you know what is in "
+                "it",
                 path=path,
             )
     except BaseException:
         os.close(fd)
         raise
-    return fd

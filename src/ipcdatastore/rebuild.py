@@ -73,6 +73,7 @@ from .layout import (
     VERSION_LONG,
     WORD_CELL,
     WORD_PENDING,
+    chunk_capacity,
     chunk_size,
     journal_size,
     list_class,
@@ -87,7 +88,7 @@ TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
-VERSION_JUMP = 1 << 32  # past every version that a damaged header may have given out
+VERSION_JUMP = 1 << 32  # past every version that was given out and is not known: of a damaged header, since an image
 
 if TYPE_CHECKING:
     Extent = Tuple[int, int]  # unit, units
@@ -298,7 +299,7 @@ def _mend_header(region: Any) -> None:
     for first, count in index.chunks(words):
         tag = first - BLOCK_HEADER_WORDS
         units = words[tag] >> 2
-        if words[tag] & TAG_MASK != TAG_SYSTEM or (units - 1) * UNIT // (4 * SLOT_WORDS) != count:
+        if words[tag] & TAG_MASK != TAG_SYSTEM or chunk_capacity(units) != count:
             words[tag] = size_class(chunk_size(count))[1] << 2 | TAG_SYSTEM
         words[tag + 1] = SYSTEM_CHUNK
 

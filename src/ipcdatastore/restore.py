@@ -17,7 +17,7 @@ from . import archive, index, load, transaction
 from .errors import DatastoreError, FormatError, RestoreWarning, SnapshotDamagedError
 from .frame import BROKEN
 from .image import IMAGE_MAGIC, Image
-from .layout import FLAG_PERSIST, FLAGGED, IMAGE_NUMBER, RECORD, RECORD_LENGTHS, RECORD_SIZE
+from .layout import IMAGE_NUMBER, RECORD, RECORD_LENGTHS, RECORD_SIZE
 from .platform import now_ns
 from .reader import sealed
 from .transaction import Write
@@ -155,9 +155,6 @@ def into_live(writer: Writer, path: str, *, salvage: bool, directory: str) -> Re
     writes = _writes(records, facts, region.header.seed)
     writer.begin()
     try:
-        words = writer.region.words
-        if any(write.flags & FLAG_PERSIST for write in writes.values()):
-            words[FLAGGED] = 1
         # Under the lock nothing moves: what the image lacks goes, whoever put it there.
         for key in _keys_locked(writer.region):
             if key not in writes:

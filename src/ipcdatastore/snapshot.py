@@ -123,7 +123,7 @@ class Snapshot:
         """Words first; then, with no writer inside, where the heap ends: beyond every record that they publish."""
         region = self.region
         region.follow()
-        first = self._words()
+        first = dict(index.slot_words(region.words))
         fence()
         whole = self._enter()
         try:
@@ -163,14 +163,6 @@ class Snapshot:
             frame.coordinator.release()
             raise
 
-    def _words(self) -> Dict[int, bytes]:
-        """The words of all slots, by the first slot of each chunk."""
-        words = self.region.words
-        return {
-            first: words[first : first + SLOT_WORDS * count : SLOT_WORDS].tobytes()
-            for first, count in index.chunks(words)
-        }
-
     def _copy_raw(self) -> None:
         data = self.region.data
         for at in range(0, self.raw, PIECE):
@@ -189,9 +181,7 @@ class Snapshot:
         found: Differences = []
         count = 0
         self.region.follow()
-        words = self.region.words
-        for first, slots in index.chunks(words):
-            new = words[first : first + SLOT_WORDS * slots : SLOT_WORDS].tobytes()
+        for first, new in index.slot_words(self.region.words):
             old = self.seen.get(first)
             if old is None:
                 old = self.seen[first] = bytearray(len(new))  # slots that were never used are zero

@@ -372,33 +372,27 @@ class Datastore(Base):
 
     def touch(self, key: Key, expire: Optional[float] = None) -> bool:
         """Give `key` a new time to live in seconds (None: for ever). Whether it is there."""
-        expires = deadline(expire)
-        encoded = self._encode(key)
-        while True:
-            record = self._engine.get(encoded)
-            if record is None:
-                return False
-            if self._engine.put(encoded, record.kind, record.value, expires, record.version)[0]:
-                return True
+        return self._put_again(key, deadline(expire), KEEP)
 
     def add_persistence(self, key: Key) -> bool:
         """Mark `key` to be kept on the disk, whatever the store's own policy. Whether it is there."""
-        return self._mark(key, FLAG_PERSIST)
+        return self._put_again(key, None, FLAG_PERSIST)
 
     def remove_persistence(self, key: Key) -> bool:
         """Take that mark away. Whether the key is there."""
-        return self._mark(key, 0)
+        return self._put_again(key, None, 0)
 
-    def _mark(self, key: Key, flags: int) -> bool:
+    def _put_again(self, key: Key, expires: Optional[int], flags: int) -> bool:
+        """Store the same value with another expiry (None: the same) and flags. Whether there is one."""
         encoded = self._encode(key)
         while True:
             record = self._engine.get(encoded)
             if record is None:
                 return False
-            if record.flags == flags:
+            if expires is None and record.flags == flags:
                 return True
-            put = self._engine.put
-            if put(encoded, record.kind, record.value, record.expires_ns, record.version, flags)[0]:
+            until = record.expires_ns if expires is None else expires
+            if self._engine.put(encoded, record.kind, record.value, until, record.version, flags)[0]:
                 return True
 
     def modify(self, key: Key, function: Callable[[Any], Any], default: Any = None, *, expire: Any = _KEEP) -> Any:

@@ -20,7 +20,6 @@ from .layout import (
     FLUSHED_LONG,
     RECORD,
     SLOT_CELL,
-    SLOT_WORDS,
     UNIT,
     VERSION_LONG,
     WORD_CELL,
@@ -80,8 +79,7 @@ class Expiry:
         change = words[CHANGE]
         if change != self._seen:
             self._seen = change
-            for first, count in index.chunks(words):
-                new = words[first : first + SLOT_WORDS * count : SLOT_WORDS].tobytes()
+            for first, new in index.slot_words(words):
                 old = self._known.get(first) or bytes(len(new))
                 if old != new:
                     find_differences(old, new, first, self._unread)

@@ -10,7 +10,7 @@ from . import heap, index
 from .codec import KEEP
 from .coordinator import Coordinator
 from .errors import DatastoreError
-from .frame import BROKEN, Frame, flat
+from .frame import ALERT_SECONDS, ALERT_SHIFT, BROKEN, Frame, flat
 from .heap import Plan
 from .intent import PAYLOAD_AT
 from .layout import (
@@ -28,6 +28,8 @@ from .layout import (
     HEADS,
     INTENT,
     LENGTH,
+    LOG,
+    LOG_BREAKS,
     LOG_HEAD,
     MAX_SIZE_LONG,
     PAGE_UNITS,
@@ -50,7 +52,7 @@ from .layout import (
     record_units,
     size_class,
 )
-from .platform import LOCK_UN, NEEDS_FENCE, fence
+from .platform import LOCK_UN, NEEDS_FENCE, fence, now_ns
 from .reader import sealed
 from .region import Region
 from .space import Space
@@ -58,6 +60,8 @@ from .space import Space
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Callable, Dict, List, Optional, Tuple
+
+    Beginning = Tuple[int, int, int]  # LOG_HEAD, LOG_BREAKS, VERSION
 
 ANY = -1  # no condition on the version
 MOST_HINTS = 20_000
@@ -309,7 +313,43 @@ class Writer(Frame):
         finally:
             self.end()
 
-    def make_log_locked(self) -> None:
+    # --- who waits and watches ---------------------------------------------------------------------------
+    def alert_locked(self, *, watching: bool) -> None:
+        """Have writers log, and wake, for the next seconds. ``StoreFullError`` if there is no room for a log.
+
+        A lapsed alert that no writer has cleared yet has cost no event: the first write after it does that.
+        """
+        words = self.region.words
+        if watching and not words[LOG]:
+            self._make_log_locked()
+            words = self.region.words
+        words[ALERT] = (now_ns() >> ALERT_SHIFT) + ALERT_SECONDS
+
+    def alert(self, *, watching: bool, patient: bool = False) -> Optional[Beginning]:
+        """:meth:`alert_locked`, and where the log goes on from here.
+
+        None if somebody else writes just now, unless `patient`: then he is waited for.
+        """
+        if patient:
+            self.begin()
+        elif not self.try_begin():
+            return None
+        coordinator = self.coordinator
+        try:
+            self.alert_locked(watching=watching)
+            words = self.region.words
+            return words[LOG_HEAD], words[LOG_BREAKS], self.region.longs[VERSION_LONG]
+        finally:
+            wake, self.to_wake = self.to_wake, 0
+            # Not `end()`: who waits is interrupted sooner or later, and the lock must not stay taken.
+            try:
+                coordinator.lock_file(coordinator.fd, LOCK_UN)
+            finally:
+                coordinator.thread.release()
+            if wake:
+                self.ring(wake)
+
+    def _make_log_locked(self) -> None:
         """Allocate the event log; past the size limit where it would take what is kept for overwrites."""
         space, region = self.space, self.region
         from . import log
