@@ -34,7 +34,9 @@ from .errors import (
     StoreFullError,
     TooLargeError,
     UntrustedRegionError,
+    WaitEndedError,
 )
+from .platform import on_wait
 from .store import Datastore, Entry
 
 TYPE_CHECKING = False
@@ -99,6 +101,8 @@ __all__ = [
     "StoreFullError",
     "TooLargeError",
     "UntrustedRegionError",
+    "WaitEndedError",
     "Watch",
+    "on_wait",
     "open",
 ]

@@ -17,11 +17,12 @@ from .errors import (
     RegionNotFoundError,
 )
 from .layout import DEFAULT_MAX_SIZE, EVICT_POLICIES, STATE, STATE_DAMAGED, STATE_LIVE, WRITE_VERSION
+from .lockfile import LockFile
 from .region import Policy, Region, create, is_stale, remove_leftovers
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Callable, Optional
+    from typing import Any, Callable, Optional
 
     from .restore import Restored
 
@@ -48,6 +49,20 @@ class Options:
         self.timeout = timeout
         self.persist = persist
         self.snapshot_directory = snapshot_directory  # absolute
+
+
+def creation_lock(path: str, timeout: float) -> Any:
+    """A context manager: one process at a time makes a region. ``TimeoutError`` of one kind or another."""
+    try:
+        from filelock import FileLock
+    except ImportError:  # in a Kodi addon, which brings nothing but this library
+        return LockFile(path, timeout)
+
+    try:
+        # Newer releases fall back to a lock file that outlives its holder, and may delete the file: neither here.
+        return FileLock(path, timeout=timeout, mode=0o600, fallback_to_soft=False, preserve_lock_file=True)
+    except TypeError:
+        return FileLock(path, timeout=timeout, mode=0o600)
 
 
 class Attachment:
@@ -89,24 +104,22 @@ class Attachment:
 
     def _create(self) -> None:
         """Make the region unless somebody else just did. The creation lock is a file that is never deleted."""
-        from filelock import Timeout
-
-        lock = place.creation_lock(self.path, self.options.timeout)
+        path = self.path + ".create.lock"
         try:
-            with lock:
+            with creation_lock(path, self.options.timeout):
                 exists = os.path.lexists(self.path)
                 if exists and not is_stale(self.path):
                     return
                 remove_leftovers(self.path)
                 self._make(replace=exists)
-        except Timeout as error:
-            raise LockTimeoutError(
-                f"another process held {lock.lock_file}, the lock for making a region, for {self.options.timeout:g} s",
-                timeout=self.options.timeout,
-                holder=platform.lock_holder(lock.lock_file),
-            ) from error
         except DatastoreError:
             raise
+        except TimeoutError as error:
+            raise LockTimeoutError(
+                f"another process held {path}, the lock for making a region, for {self.options.timeout:g} s",
+                timeout=self.options.timeout,
+                holder=platform.lock_holder(path),
+            ) from error
         except OSError as error:
             raise place.cannot_write(self.directory, error) from error
 

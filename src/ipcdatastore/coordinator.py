@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE = 0.00005
 LONGEST_PAUSE = 0.002
+LONGEST_LOOK = 0.1
 
 
 class Coordinator:
@@ -156,13 +157,20 @@ class Coordinator:
         if self.thread.acquire(False):
             return
         self.waits += 1
-        if not self.thread.acquire(timeout=self.timeout):
-            raise LockTimeoutError(
-                f"another thread of this process held the writer lock of {self.path} for {self.timeout:g} s; "
-                "try again, or open with a longer `timeout`",
-                timeout=self.timeout,
-                holder=None,
-            )
+        deadline = time.monotonic() + self.timeout
+        while True:
+            platform.look_up()
+            left = deadline - time.monotonic()
+            if self.thread.acquire(timeout=min(max(left, 0.0), LONGEST_LOOK)):
+                return
+            if left <= LONGEST_LOOK:
+                break
+        raise LockTimeoutError(
+            f"another thread of this process held the writer lock of {self.path} for {self.timeout:g} s; "
+            "try again, or open with a longer `timeout`",
+            timeout=self.timeout,
+            holder=None,
+        )
 
     def _wait_for_file(self, operation: int) -> None:
         if self.fd < 0 or self.closing:
@@ -190,7 +198,7 @@ class Coordinator:
             if left <= 0:
                 raise self.timed_out()
             # Uneven pauses, since two waiters in step would meet again and again.
-            time.sleep(min(left, platform.uneven(pause)))
+            platform.pause(min(left, platform.uneven(pause)))
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def timed_out(self) -> LockTimeoutError:

@@ -21,6 +21,7 @@
     +-- StoreFullError          (MemoryError)      no room, and nothing was changed
     +-- LockTimeoutError        (TimeoutError)     the writer lock was not obtained in time
     |   +-- ServiceRunningError                    another process looks after the region
+    +-- WaitEndedError          (InterruptedError) a wait given up because the host of the program ends
     +-- LockLostError           (RuntimeError)     somebody else wrote while this handle held the lock
     +-- ConflictError           (RuntimeError)     a transaction met a change made meanwhile
 
@@ -59,6 +60,7 @@ __all__ = [
     "StoreFullError",
     "TooLargeError",
     "UntrustedRegionError",
+    "WaitEndedError",
 ]
 
 
@@ -194,6 +196,10 @@ class LockTimeoutError(DatastoreError, TimeoutError):
 
 class ServiceRunningError(LockTimeoutError):
     """Another service looks after the region; ``holder`` is its pid, where one is known."""
+
+
+class WaitEndedError(DatastoreError, InterruptedError):
+    """The host of this program is about to end, so a wait was given up; nothing was changed. For `on_wait` to raise."""
 
 
 class LockLostError(DatastoreError, RuntimeError):

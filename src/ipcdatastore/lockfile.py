@@ -55,7 +55,7 @@ class LockFile:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise self.timed_out(limit)
-            time.sleep(min(left, platform.uneven(pause)))
+            platform.pause(min(left, platform.uneven(pause)))
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def try_acquire(self) -> bool:

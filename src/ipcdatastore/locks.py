@@ -62,12 +62,12 @@ class NamedLock:
         # Or who lets go and comes back at once would always be first: the others only look now and then.
         late = _polite.pop(self._lock.path, 0.0) - time.monotonic()
         if late > 0:
-            time.sleep(min(late, COURTESY, max(0.0, deadline - time.monotonic())))
+            platform.pause(min(late, COURTESY, max(0.0, deadline - time.monotonic())))
         while not self.try_acquire():
             left = deadline - time.monotonic()
             if left <= 0:
                 raise self._lock.timed_out(limit or 0.0)
-            time.sleep(min(left, pause))
+            platform.pause(min(left, pause))
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def try_acquire(self) -> bool:

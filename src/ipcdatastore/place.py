@@ -105,18 +105,6 @@ def cannot_write(directory: str, error: OSError) -> PlaceError:
     )
 
 
-def creation_lock(path: str, timeout: float) -> Any:
-    """The lock that makes one process at a time create the region at `path`. Ends with its holder."""
-    from filelock import FileLock
-
-    name = path + ".create.lock"
-    try:
-        # Newer releases fall back to a lock file that outlives its holder, and may delete the file: neither here.
-        return FileLock(name, timeout=timeout, mode=0o600, fallback_to_soft=False, preserve_lock_file=True)
-    except TypeError:
-        return FileLock(name, timeout=timeout, mode=0o600)
-
-
 def open_file(path: str, writable: bool) -> int:
     """A descriptor of the region at `path`: never through a symlink, never of another owner."""
     try:

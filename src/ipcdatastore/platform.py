@@ -95,6 +95,44 @@ def uneven(seconds: float) -> float:
     return seconds * (0.5 + time.perf_counter_ns() % 1021 / 1021)
 
 
+# --- waiting -----------------------------------------------------------------------------------------
+_before_waits: Optional[Callable[[], Any]] = None
+
+
+def on_wait(function: Optional[Callable[[], Any]]) -> None:
+    """Have `function` called before each pause of every wait in this interpreter, ten times a second and more.
+
+    What it raises ends the wait: for hosts that must end in time, like Kodi's addons. None takes it away. One for
+    all handles and threads; a wait for a lock, for a change or an event is meant, and nothing else ever calls it.
+
+    >>> import ipcdatastore
+    >>> def host_ends():
+    ...     raise ipcdatastore.WaitEndedError("the host is about to end")
+    >>> ipcdatastore.on_wait(host_ends)
+    >>> open("docs").wait("never set")
+    Traceback (most recent call last):
+    ipcdatastore.errors.WaitEndedError: the host is about to end
+    >>> ipcdatastore.on_wait(None)
+    """
+    global _before_waits  # noqa: PLW0603 - of the interpreter, like its signal handlers
+    if function is not None and not callable(function):
+        raise ArgumentError(f"`on_wait` takes a function or None, not {function!r}", name="function", value=function)
+    _before_waits = function
+
+
+def look_up() -> None:
+    """Before a pause: has the host something to say?"""
+    if _before_waits is not None:
+        _before_waits()
+
+
+def pause(seconds: float) -> None:
+    """A part of a wait, at most a few milliseconds long."""
+    if _before_waits is not None:
+        _before_waits()
+    time.sleep(seconds)
+
+
 def deadline(expire: Optional[float]) -> int:
     """The expiry clock's nanoseconds when so many seconds have passed; 0 for never."""
     if expire is None:
@@ -147,17 +185,29 @@ def _ofd_lock(fd: int, operation: int) -> None:
 
 
 def _portalocker(fd: int, operation: int) -> None:
-    import portalocker
+    try:
+        import portalocker
+    except ImportError:  # not there, or without the pywin32 that it asks for
+        return _msvcrt(fd, operation)
 
     with os.fdopen(fd, "r+b", closefd=False) as file:
         if operation == LOCK_UN:
             portalocker.unlock(file)
-            return
+            return None
         kind = portalocker.LockFlags.EXCLUSIVE if operation == LOCK_EX else portalocker.LockFlags.SHARED
         try:
             portalocker.lock(file, kind | portalocker.LockFlags.NON_BLOCKING)
         except portalocker.exceptions.LockException as error:
             raise BlockingIOError(errno.EAGAIN, "locked by somebody else") from error
+
+
+def _msvcrt(fd: int, operation: int) -> None:
+    """Windows' own lock of one byte. It has no shared kind, so readers who need one take turns."""
+    import msvcrt
+
+    os.lseek(fd, 0, os.SEEK_SET)
+    kind = msvcrt.LK_UNLCK if operation == LOCK_UN else msvcrt.LK_NBLCK  # type: ignore[attr-defined]
+    msvcrt.locking(fd, kind, 1)  # type: ignore[attr-defined]
 
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from .engine import Engine
 from .errors import ArgumentError, ClosedError, ConflictError, InvalidNameError, KeyTypeError
 from .layout import FLAG_PERSIST, MAX_KEY
 from .platform import deadline, lock_holder, now_ns, uneven
+from .platform import pause as pause_for
 from .reader import Record
 from .writer import ANY
 
@@ -422,7 +423,7 @@ class Datastore(Base):
                     f"key {shorten(key)} was changed by others each time for {self._engine.options.timeout:g} s",
                     key=key,
                 )
-            time.sleep(uneven(pause))
+            pause_for(uneven(pause))
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def increment(self, key: Key, delta: float = 1, default: float = 0) -> Any:
@@ -532,7 +533,7 @@ class Datastore(Base):
             except ConflictError:
                 if time.monotonic() > until:
                     raise
-            time.sleep(uneven(pause))
+            pause_for(uneven(pause))
             pause = min(2 * pause, LONGEST_PAUSE)
 
     # --- waiting -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from zlib import crc32
 from .errors import DatastoreError
 from .frame import ALERT_SECONDS, key_bit
 from .layout import CHANGE
-from .platform import fence, now_ns
+from .platform import fence, look_up, now_ns
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Doze:
 
     def sleep(self, seen: int, seconds: float) -> None:
         """Sleep until the region may have changed since `seen`, for at most `seconds`, and at most a tick."""
+        look_up()
         seconds = min(seconds, TICK)
         bell = self._engine.writer.bell()
         if bell is not None and self._ask():
