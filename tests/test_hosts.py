@@ -124,9 +124,8 @@ class TestWithoutPackages:
 
     def test_the_lock_for_making_it_is_waited_for(self, directory):
         path = f"{directory}/demo.region.create.lock"
-        with LockFile(path, 1):
-            with pytest.raises(ipcdatastore.LockTimeoutError, match=r"create\.lock"):
-                ipcdatastore.open("demo", directory=directory, timeout=0.01)
+        with LockFile(path, 1), pytest.raises(ipcdatastore.LockTimeoutError, match=r"create\.lock"):
+            ipcdatastore.open("demo", directory=directory, timeout=0.01)
 
     @pytest.mark.skipif(platform.IS_WINDOWS, reason="there it has the package")
     def test_it_is_the_same_lock_as_that_of_the_package(self, directory):
@@ -162,9 +161,8 @@ class TestWithoutPackages:
         monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
         monkeypatch.setattr(platform, "fcntl", None)
         path = str(tmp_path / "a.lock")
-        with LockFile(path, 1):
-            with pytest.raises(ipcdatastore.LockTimeoutError):
-                LockFile(path, 0.001).acquire()
+        with LockFile(path, 1), pytest.raises(ipcdatastore.LockTimeoutError):
+            LockFile(path, 0.001).acquire()
         with LockFile(path, 0.001):
             pass
         assert set(asked) == {("lock", 1, 0), ("unlock", 1, 0)}

@@ -1,0 +1,128 @@
+"""The buttons of the settings: each shows what it did in a dialog that a person can read."""
+
+import datetime
+import os
+
+import ipc
+import xbmc
+import xbmcaddon
+import xbmcgui
+from ipc import places
+
+import ipcdatastore
+
+from . import checks
+from .texts import text
+
+REPORT = "selftest.txt"
+
+
+def test_connection():
+    """Is the store there, can it be written and read, and does the service answer?"""
+    import time
+
+    monitor = xbmc.Monitor()
+    with ipc.open() as store:
+        begun = time.perf_counter()
+        store["test"] = token = os.urandom(8)
+        found = store.pop("test")
+        microseconds = (time.perf_counter() - begun) * 1e6
+        whole = ipc.open_all()
+        facts = whole.stats()
+        whole.close()
+    lines = [
+        text(32200 if found == token else 32201, microseconds),
+        text(32202, facts["path"]),
+        text(32203, facts["records"], size(facts["file_bytes"]), size(facts["max_size"])),
+    ]
+    answered = checks.ask(monitor) if ipc.is_running() else None
+    lines.append(text(32205) if answered is None else text(32204, answered * 1000))
+    xbmcgui.Dialog().ok(text(32150), "\n".join(lines))
+
+
+def full_selftest():
+    """Every step, with a bar; then what each of them saw, on the screen and in a file."""
+    from ipcdatastore import selftest
+
+    monitor = xbmc.Monitor()
+    names = selftest.step_names(quick=True)
+    bar = xbmcgui.DialogProgress()
+    bar.create(text(32151), names[0])
+    done = []
+
+    def progress(step):
+        done.append(step)
+        following = names[len(done)] if len(done) < len(names) else ""
+        bar.update(100 * len(done) // len(names), f"{step.name}: {step.detail}\n{following}")
+        if bar.iscanceled() or monitor.abortRequested():
+            raise checks.Ended
+
+    try:
+        report = checks.run(progress)
+    except checks.Ended:
+        return
+    finally:
+        bar.close()
+    answered = checks.ask(monitor) if ipc.is_running() else None
+    title, body = describe(report, answered)
+    path = os.path.join(places.translate(places.PROFILE), REPORT)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"{title}\n{datetime.datetime.now():%Y-%m-%d %H:%M:%S}\n\n{body}\n")
+    xbmcgui.Dialog().textviewer(title, body + "\n\n" + text(32212, path), usemono=True)
+
+
+def describe(report, answered):
+    """(headline, lines) of a report of the self-test."""
+    failed = sum(not step.ok for step in report.steps)
+    title = text(32211, failed, len(report.steps)) if failed else text(32210, len(report.steps))
+    lines = []
+    for step in report.steps:
+        lines.append(f"{text(32213) if step.ok else text(32214):<7}{step.name}  ({step.seconds * 1000:.0f} ms)")
+        lines.append(f"       {step.detail}")
+    lines.append("")
+    lines.append(text(32205) if answered is None else text(32204, answered * 1000))
+    addon = xbmcaddon.Addon(places.SERVICE)
+    lines.append(f"ipcdatastore {ipcdatastore.__version__}, {places.SERVICE} {addon.getAddonInfo('version')}")
+    lines.append(f"Kodi {xbmc.getInfoLabel('System.BuildVersion')}, {xbmc.getInfoLabel('System.OSVersionInfo')}")
+    return title, "\n".join(lines)
+
+
+def browse():
+    """The window that shows what is in the store."""
+    from .browse import main
+
+    main()
+
+
+def flush():
+    """Write what is to be kept onto the disk, now."""
+    with ipc.open_all() as store:
+        path = store.flush()
+    if path is None:
+        message = text(32221)
+    else:
+        message = text(32220, size(os.path.getsize(path)), path)
+    xbmcgui.Dialog().ok(text(32153), message)
+
+
+def clear():
+    """Delete everything, of the disk too, if the user means it."""
+    dialog = xbmcgui.Dialog()
+    with ipc.open_all() as store:
+        count = len(store)
+        if dialog.yesno(text(32154), text(32230, count)):
+            store.clear()
+            dialog.ok(text(32154), text(32231, count))
+
+
+def size(count):
+    """Bytes as people read them."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+BUTTONS = {"test": test_connection, "selftest": full_selftest, "browse": browse, "flush": flush, "clear": clear}

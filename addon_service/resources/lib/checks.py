@@ -1,0 +1,81 @@
+"""The self-test: a quick one at each start, a full one by a button; and the service's answer to who tests the connection."""
+
+import os
+import time
+
+import ipc
+from ipc import places
+
+import ipcdatastore
+
+from . import log
+
+AUTHOR = places.SERVICE
+PING, PONG = (AUTHOR, "ping"), (AUTHOR, "pong")
+ANSWER_WITHIN = 5.0
+
+
+class Ended(Exception):
+    """Kodi, or the user, wants no more tests."""
+
+
+def at_start(monitor):
+    """The quick one; its result is one line in the log."""
+
+    def look_up(_):
+        if monitor.abortRequested():
+            raise Ended
+
+    try:
+        report = run(look_up)
+    except Ended:
+        return
+    except (ipcdatastore.DatastoreError, OSError) as error:
+        log.warning(f"self-test: could not be run: {error}")
+        return
+    failed = [step for step in report.steps if not step.ok]
+    passed = f"{len(report.steps) - len(failed)} of {len(report.steps)} steps passed in {report.seconds * 1000:.0f} ms"
+    if failed:
+        log.warning(f"self-test: {passed}; " + "; ".join(f"{step.name}: {step.detail}" for step in failed))
+    else:
+        log.info(f"self-test: {passed}")
+
+
+def run(progress):
+    """Every step that needs no process of its own, in scratch regions: no value of the user is touched."""
+    from ipcdatastore import selftest
+
+    return selftest.run(progress, quick=True, directory=scratch_directory())
+
+
+def scratch_directory():
+    """The directory of the region, so that it is tested too; the default place where there is none."""
+    place = places.published()
+    if place is not None:
+        return place.directory
+    try:
+        return places.configured().directory
+    except ipcdatastore.PlaceError:
+        return None
+
+
+def answer(store):
+    """In the service: say that it is there, to whoever asks."""
+    asked = store.get(PING)
+    if asked is not None and asked != store.get(PONG):
+        store.set(PONG, asked, expire=60)
+
+
+def ask(monitor):
+    """In a script: the seconds that the service took to answer, None if it did not."""
+    token = os.urandom(8).hex()
+    with ipc.open_all() as store:
+        begun = time.monotonic()
+        store.set(PING, token, expire=60)
+        while time.monotonic() < begun + ANSWER_WITHIN and not monitor.abortRequested():
+            version = store.get_entry(PONG)
+            if version is not None and version.value == token:
+                store.delete(PING)
+                return time.monotonic() - begun
+            store.wait(PONG, since=0 if version is None else version.version, timeout=0.5)
+    return None

@@ -1,0 +1,110 @@
+"""The service's loop: what has to be done for the store, the skin and the video is done between two waits for Kodi.
+
+Kodi delivers what it has to tell (settings, playback, the wish to quit) only while this script waits, and gives it a few
+seconds to end. So nothing here blocks, and no thread is started.
+"""
+
+import ipc
+import xbmc
+
+import ipcdatastore
+
+from . import checks, log, region, settings
+from .bridge import Bridge
+from .video import Video
+
+LOOK = 0.05  # seconds between two looks at what scripts and skins want at once; a value is in the skin after that
+REST = 1.0  # where nobody wants anything
+GRACE = 2.0  # seconds for which a wait for a lock may go on when Kodi ends: the last image must still be written
+
+# What this handle will not recover from: the region is opened, and mended, anew.
+LOST = (ipcdatastore.RegionNotFoundError, ipcdatastore.RegionDamagedError, ipcdatastore.ClosedError)
+
+
+class Monitor(xbmc.Monitor):
+    """Kodi's messages, noted for the loop."""
+
+    def __init__(self):
+        super().__init__()
+        self.settings_changed = False
+
+    def onSettingsChanged(self):  # noqa: N802 - Kodi's name
+        """Called while the loop waits."""
+        self.settings_changed = True
+
+
+class Host:
+    """Everything that runs, and what it was told by the settings."""
+
+    def __init__(self):
+        self.wishes = settings.read()
+        self.region = region.Region(self.wishes) if self.wishes.start else None
+        self.bridge = Bridge()
+        self.video = Video()
+
+    def tick(self):
+        """Do what is due. Seconds until something may be due again."""
+        if self.region is None:
+            return REST
+        pause = self.region.tick()
+        store = self.region.store
+        if store is None:
+            return min(pause, REST)
+        try:
+            checks.answer(store)
+            self.video.tick(store, self.wishes)
+            self.bridge.tick(store, self.wishes)
+        except ipcdatastore.WaitEndedError:
+            raise
+        except ipcdatastore.DatastoreError as error:
+            self.region.tell(error)
+            if isinstance(error, LOST):
+                self.bridge.close()
+                self.region.close()
+        return min(pause, LOOK)
+
+    def apply(self, wishes):
+        """Have everything be as the settings are now."""
+        old, self.wishes = self.wishes, wishes
+        if settings.is_same_region(old, wishes):
+            return
+        self.bridge.close()
+        self.video.close()
+        if self.region is not None and self.region.is_keeper and region.wants_move(old, wishes):
+            self.region = region.move(self.region, wishes)
+            return
+        self._close_region()
+        if wishes.start:
+            self.region = region.Region(wishes)
+        else:
+            log.info("stopped, as the settings say")
+
+    def close(self):
+        """Let go of everything."""
+        self.bridge.close()
+        self._close_region()
+
+    def _close_region(self):
+        if self.region is not None:
+            self.region.close()
+        self.region = None
+
+
+def main():
+    """Until Kodi ends, or this addon is disabled."""
+    monitor = Monitor()
+    ipc.end_waits_with_kodi(GRACE)
+    host = Host()
+    try:
+        pause = host.tick()
+        checks.at_start(monitor)
+        while not monitor.waitForAbort(pause):
+            if monitor.settings_changed:
+                monitor.settings_changed = False
+                host.apply(settings.read())
+            pause = host.tick()
+    except ipcdatastore.WaitEndedError:
+        pass  # Kodi ends in the middle of a wait
+    finally:
+        host.close()
+    log.info("stopped")

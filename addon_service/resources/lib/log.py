@@ -1,0 +1,24 @@
+"""One line of Kodi's log, under this addon's name; and what the user must see."""
+
+import xbmc
+import xbmcgui
+
+from .texts import NAME, text
+
+PREFIX = "[service.ipcdatastore] "
+
+
+def info(line):
+    """For whoever reads the log to see that all is well."""
+    xbmc.log(PREFIX + line, xbmc.LOGINFO)
+
+
+def warning(line):
+    """For whoever reads the log to see what is not."""
+    xbmc.log(PREFIX + line, xbmc.LOGWARNING)
+
+
+def notify(line, *, problem=False):
+    """A few seconds on the screen."""
+    icon = xbmcgui.NOTIFICATION_WARNING if problem else xbmcgui.NOTIFICATION_INFO
+    xbmcgui.Dialog().notification(text(NAME), line, icon, 5000, False)

@@ -1,0 +1,52 @@
+"""The settings of this addon as Python knows them. Kodi hands out text."""
+
+from collections import namedtuple
+
+import xbmcaddon
+from ipc import places
+
+MIB = 1 << 20
+
+Wishes = namedtuple(
+    "Wishes",
+    "start place problem max_size persist flush_interval skin_bridge skin_patterns serve_video show_data",
+)
+# A change of one of these means another region, or the same one opened anew; the rest is looked at all the time.
+OF_THE_REGION = ("start", "place", "max_size", "persist", "flush_interval")
+
+
+def read():
+    """The settings as they are now: a new `Addon` does not remember what they were."""
+    setting = xbmcaddon.Addon(places.SERVICE).getSetting
+    try:
+        place, problem = places.configured(setting), None
+    except places.PlaceError as error:
+        place, problem = None, error
+    return Wishes(
+        start=_flag(setting("startserver")),
+        place=place,
+        problem=problem,
+        max_size=_number(setting("maxsize"), 64) * MIB,
+        persist=_flag(setting("persist")),
+        flush_interval=float(_number(setting("flush_interval"), 60)),
+        skin_bridge=_flag(setting("skinbridge")),
+        skin_patterns=tuple(setting("skinpattern").split()),
+        serve_video=_flag(setting("servevideo")),
+        show_data=_flag(setting("showdata")),
+    )
+
+
+def is_same_region(old, new):
+    """Whether nothing of the region itself was changed."""
+    return all(getattr(old, name) == getattr(new, name) for name in OF_THE_REGION)
+
+
+def _flag(text):
+    return text == "true"
+
+
+def _number(text, default):
+    try:
+        return int(text)
+    except ValueError:  # settings of an older version lack it
+        return default
