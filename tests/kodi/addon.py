@@ -3,8 +3,21 @@
 SERVICE = "service.ipcdatastore"
 SETTINGS_WINDOW, OK_WINDOW, YESNO_WINDOW, PROGRESS_WINDOW, TEXT_WINDOW = 10140, 12002, 10100, 10101, 10147
 TEXT_OF_DIALOG, TEXT_OF_VIEWER, TITLE = 9, 5, 1  # controls of the default skin
-FIRST_SETTING, LAST_SETTING = -80, -60  # controls of the settings' dialog
+# Controls of the settings' dialog. Kodi's conditions cannot ask about them: they do not take negative numbers.
+CATEGORIES, SETTINGS = range(-100, -80), range(-80, -20)
 PATIENCE = 5.0
+
+
+# What the service calls, in its log, what a setting decides.
+DECIDES = {
+    "startserver": "start",
+    "data_name": "place",
+    "maxsize": "max_size",
+    "skinbridge": "skin_bridge",
+    "skinpattern": "skin_patterns",
+    "servevideo": "serve_video",
+    "showdata": "show_data",
+}
 
 
 # --- run in Kodi -------------------------------------------------------------------------------------
@@ -43,7 +56,15 @@ class Service:
         return self.kodi.run("script.test.one", read_setting, name)
 
     def set(self, name, value):
-        self._before.setdefault(name, self.get(name))
+        """Change a setting, and wait until the service has done so."""
+        before = self.get(name)
+        if value == before:
+            return
+        self._before.setdefault(name, before)
+        self.log_since(lambda: self.write(name, value), "settings applied:", f" {DECIDES.get(name, name)}: ")
+
+    def write(self, name, value):
+        """Change a setting that the service may have nothing to do about. It stays so."""
         self.kodi.run("script.test.one", write_setting, name, value)
 
     def restore(self):
@@ -53,11 +74,16 @@ class Service:
             self.set(name, value)
         self._before = {}
 
-    def log_since(self, action, text, seconds=20.0):
-        """Do `action`, and wait for a line with `text` in the log that was not there before."""
+    def log_since(self, action, *texts, seconds=20.0):
+        """Do `action`, and wait for a line with all `texts` in the log that was not there before."""
         length = len(self.kodi.log())
         action()
-        return self.kodi.wait_for(lambda: self.kodi.lines(text, length), seconds, f"{text!r} in the log")[0]
+
+        def look():
+            lines = self.kodi.lines(texts[0], length)
+            return [line for line in lines if all(text in line for text in texts)]
+
+        return self.kodi.wait_for(look, seconds, f"{texts} in the log")[0]
 
     # --- the settings' dialog ------------------------------------------------------------------------
     def open(self):
@@ -66,9 +92,9 @@ class Service:
         self.kodi.wait_for(self.focused, PATIENCE, "a control to have the focus")
 
     def category(self, name):
-        self._go("left", lambda: -100 <= self._control() <= -90)
+        self._go("left", lambda: self._control() in CATEGORIES)
         self._walk("down", name)
-        self._go("right", lambda: FIRST_SETTING <= self._control() <= LAST_SETTING)
+        self._go("right", lambda: self._control() in SETTINGS)
 
     def focus(self, label):
         """Go down to the control with this label. Its whole text, with the value."""
@@ -86,21 +112,15 @@ class Service:
 
     def reachable(self):
         """The labels of all controls of this category that a person can get to."""
-        found = []
-        while self.focused() not in found:
-            found.append(self.focused())
+        found = {}
+        while self._control() not in found:
+            found[self._control()] = self.focused()
             self._step("down")
-        return found
-
-    def control(self, label):
-        """The number of the setting with this label, which need not be reachable."""
-        for number in range(FIRST_SETTING, LAST_SETTING):
-            if self.kodi.label(f"Control.GetLabel({number})").startswith(label):
-                return number
-        raise AssertionError(f"there is no setting {label!r}")
+        return list(found.values())
 
     def is_enabled(self, label):
-        return self.kodi.is_true(f"Control.IsEnabled({self.control(label)})")
+        """Whether a person can get to it."""
+        return any(text.startswith(label) for text in self.reachable())
 
     def focused(self):
         return self.kodi.label("System.CurrentControl")

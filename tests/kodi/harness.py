@@ -146,9 +146,8 @@ class Kodi:
             **self.environment,
         }
 
-    def _connected(self, port):
-        if self.process.poll() is not None:
-            raise AssertionError(f"Kodi ended with {self.process.returncode}\n{self.log()[-3000:]}")
+    @staticmethod
+    def _connected(port):
         try:
             return Connection(port)
         except OSError:
@@ -165,6 +164,8 @@ class Kodi:
             found = condition()
             if found:
                 return found
+            if self.process is not None and self.process.poll() is not None:
+                raise AssertionError(f"Kodi ended with {self.process.returncode}\n{self.log()[-3000:]}")
             if time.monotonic() > end:
                 raise AssertionError(f"waited {seconds} s in vain for {what or inspect.getsource(condition)}")
             time.sleep(STEP)

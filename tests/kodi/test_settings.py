@@ -6,6 +6,7 @@ import ipcdatastore
 
 from .addon import SERVICE
 from .conftest import REGION
+from .harness import ScriptError
 from .staging import ONE, TWO
 
 
@@ -31,12 +32,18 @@ def stores_much(size):
     import ipcdatastore
 
     with ipc.open() as store:
-        store["much"] = b""
         try:
             store["much"] = bytes(size)
-        except ipcdatastore.StoreFullError as error:
+        except ipcdatastore.TooLargeError as error:
             return str(error)
-        return len(store.pop("much"))
+        try:
+            for number in range(1000):
+                store[number] = bytes(10_000)
+        except ipcdatastore.StoreFullError:
+            return "full"
+        finally:
+            store.clear()
+        return "stored"
 
 
 def is_running(kodi):
@@ -67,15 +74,15 @@ def test_startserver_stops_and_starts_the_service(kodi, service, outside):
     running, _, found = kodi.run(ONE, what_is_there)
     assert (running, found["kept"]) == (False, "through it all")
     assert outside.stats()["coordinator"] is None
-    service.log_since(lambda: service.set("startserver", "true"), "is up with")
+    service.set("startserver", "true")
     running, _, found = kodi.run(ONE, what_is_there)
     assert (running, found["kept"]) == (True, "through it all")
 
 
 def test_data_name_is_the_name_of_the_region(kodi, service, outside, memory):
     outside[(ONE, "here")] = 1
-    line = service.log_since(lambda: service.set("data_name", "other"), "is up with")
-    assert "other.region is up with 0 values" in line
+    line = service.log_since(lambda: service.set("data_name", "other"), "other.region is up with")
+    assert line.endswith("other.region is up with 0 values")
     kodi.run(ONE, stores, "there", 2)
     assert kodi.run(TWO, what_is_there)[1] == str(memory / "other.region")
     with ipcdatastore.open("other", directory=memory, mode="w") as other:
@@ -86,13 +93,17 @@ def test_data_name_is_the_name_of_the_region(kodi, service, outside, memory):
 
 
 def test_a_name_that_cannot_be_is_said_and_can_be_mended(kodi, service):
-    kodi.expected.append("a name is")
-    service.log_since(lambda: service.set("data_name", "a/b"), "a name is")
+    kodi.expected.append("the name 'a/b' has characters")
+    kodi.expected += ["Traceback", "EXCEPTION Thrown"]
+    service.log_since(lambda: service.set("data_name", "a/b"), "the name 'a/b' has characters")
+    with pytest.raises(ScriptError, match="InvalidNameError"):
+        kodi.run(ONE, what_is_there)
     service.log_since(service.restore, "kodi.region is up with")
     assert is_running(kodi)
 
 
-def test_place_takes_all_values_along(kodi, service, outside, memory):
+def test_place_takes_all_values_along(kodi, service, memory):
+    outside = ipcdatastore.open(REGION, directory=memory, mode="w")
     outside.set_many({(ONE, "a"): [1, 2], (TWO, "b"): None})
     before = dict(outside)
     service.log_since(lambda: service.set("place", "data"), "moved from")
@@ -101,6 +112,7 @@ def test_place_takes_all_values_along(kodi, service, outside, memory):
     assert not (memory / "kodi.region").exists()
     with pytest.raises(ipcdatastore.RegionNotFoundError):
         outside["c"] = 1
+    outside.close()
     with ipcdatastore.open(REGION, directory=path.parent, mode="w") as moved:
         assert dict(moved) == before
         moved["c"] = 3
@@ -110,29 +122,23 @@ def test_place_takes_all_values_along(kodi, service, outside, memory):
     with ipcdatastore.open(REGION, directory=memory, mode="w") as back:
         assert dict(back) == {**before, "c": 3}
         assert back.check() == []
-    service.set("place", "memory")  # which is what `auto` has chosen: nothing moves
+    service.write("place", "memory")  # which is what `auto` has chosen: nothing moves
     assert kodi.run(ONE, what_is_there)[:2] == [True, str(memory / "kodi.region")]
-
-
-@pytest.fixture
-def outside(outside, memory):
-    """A handle that was opened before the region moved away and back is of no use for the last check."""
-    yield outside
-    with ipcdatastore.open(REGION, directory=memory, mode="w") as store:
-        assert store.check() == []
+    service.write("place", "auto")
 
 
 def test_maxsize_is_the_limit(kodi, service):
-    service.log_since(lambda: service.set("maxsize", "2"), "is up with")
-    assert "full" in kodi.run(ONE, stores_much, 3 << 20)
-    service.log_since(lambda: service.set("maxsize", "16"), "is up with")
-    assert kodi.run(ONE, stores_much, 3 << 20) == 3 << 20
+    service.set("maxsize", "2")
+    assert "more than the region" in kodi.run(ONE, stores_much, 3 << 20)
+    assert kodi.run(ONE, stores_much, 1000) == "full"
+    service.set("maxsize", "32")
+    assert kodi.run(ONE, stores_much, 3 << 20) == "stored"
 
 
 # --- keeping -----------------------------------------------------------------------------------------
 def test_persist_keeps_everything_within_the_interval(kodi, service, outside, content_of):
     service.set("flush_interval", "5")
-    service.log_since(lambda: service.set("persist", "true"), "is up with")
+    service.set("persist", "true")
     before = images(kodi)
     outside[(ONE, "everything")] = "is kept"
     kodi.wait_for(lambda: images(kodi) and images(kodi) != before, 20, "an image")
@@ -140,7 +146,7 @@ def test_persist_keeps_everything_within_the_interval(kodi, service, outside, co
 
 
 def test_without_persist_only_marked_values_are_kept(kodi, service, outside, content_of):
-    service.log_since(lambda: service.set("flush_interval", "5"), "is up with")
+    service.set("flush_interval", "5")
     outside.set((ONE, "marked"), 1, persist=True)
     outside.set((ONE, "plain"), 2)
     kodi.wait_for(lambda: images(kodi) and content_of(images(kodi)[-1]) == {(ONE, "marked"): 1}, 20, "an image of it")
@@ -149,12 +155,12 @@ def test_without_persist_only_marked_values_are_kept(kodi, service, outside, con
 
 
 # --- the dialog --------------------------------------------------------------------------------------
-def test_scaling_out_cannot_be_set_yet(kodi, service):
+def test_scaling_out_cannot_be_set_yet(service):
     service.open()
-    assert service.is_enabled("Name of the region")
-    for label in ("Server's address", "Port"):
-        assert not service.is_enabled(label)
-    assert not any(label.startswith(("Server", "Port", "Scaling out")) for label in service.reachable())
+    labels = service.reachable()
+    names = ["Start with Kodi", "Name of the region", "Place", "Maximum size", "Keep everything", "Save after a change"]
+    assert [label for label, name in zip(labels, names) if not label.startswith(name)] == []
+    assert len(labels) == len(names)  # the server's address and port are there, but nobody gets to them
 
 
 def test_what_depends_on_a_switch_is_enabled_by_it(service):
@@ -163,10 +169,13 @@ def test_what_depends_on_a_switch_is_enabled_by_it(service):
     assert not service.is_enabled("Show it as a notification")
     service.focus("Share what is playing")
     service.select()
-    service.kodi.wait_for(lambda: service.is_enabled("Show it as a notification"))
+    service.kodi.wait_for(lambda: service.focused().endswith("(*)"))
+    assert service.is_enabled("Show it as a notification")
+    assert service.is_enabled("Which values")
     service.focus("Show values in the skin")
     service.select()
-    service.kodi.wait_for(lambda: not service.is_enabled("Which values"))
+    service.kodi.wait_for(lambda: service.focused().endswith("( )"))
+    assert not service.is_enabled("Which values")
 
 
 def test_the_service_is_switched_off_and_on_by_keys(kodi, service):
@@ -186,4 +195,4 @@ def test_every_setting_has_a_label_and_a_help(kodi, service):
         for label in service.reachable():
             assert label
             service.focus(label)
-            assert len(kodi.label("Control.GetLabel(6)")) > 20, label
+            kodi.wait_for(lambda: len(kodi.label("Control.GetLabel(6)")) > 20, 5, f"help for {label}")
