@@ -14,6 +14,7 @@ LABELS = {
     "fps": "Player.Process(videofps)",
 }
 PATIENCE = 100  # looks until a player that tells nothing is left alone
+ROUNDED = 0.0051  # Kodi tells the shape with two decimals
 PLAYING = 32110
 
 
@@ -92,11 +93,12 @@ def look():
         return None
     if not (width and height and shape):
         return None
+    is_square = abs(shape - width / height) < ROUNDED
     return {
         "pwidth": width,
         "pheight": height,
-        "par": round(shape * height / width, 4),
-        "dwidth": round(height * shape),
+        "par": 1.0 if is_square else round(shape * height / width, 4),
+        "dwidth": width if is_square else round(height * shape),
         "dheight": height,
         "dar": shape,
         "fps": rate,

@@ -1,0 +1,49 @@
+"""The addons' code, with a Kodi that is none."""
+
+import importlib
+
+import pytest
+from fakes import ROOT, Kodi, forget_addons
+
+import ipcdatastore
+
+
+@pytest.fixture
+def kodi(tmp_path, directory, monkeypatch):
+    """A Kodi whose regions are in `directory`, and whose files are in a place of its own."""
+    monkeypatch.setenv("IPCDATASTORE_DIR", str(directory))
+    kodi = Kodi(tmp_path / "home")
+    forget_addons()
+    for name, module in kodi.modules().items():
+        monkeypatch.setitem(importlib.sys.modules, name, module)
+    for folder in ("addon_module/lib", "addon_service"):
+        monkeypatch.syspath_prepend(str(ROOT / folder))
+    yield kodi
+    ipcdatastore.on_wait(None)
+    forget_addons()
+
+
+@pytest.fixture
+def load(kodi):
+    """A module of the addons, by its name there."""
+
+    def load(name):
+        return importlib.import_module(name if name.startswith("ipc") else f"resources.lib.{name}")
+
+    return load
+
+
+@pytest.fixture
+def outside(directory):
+    """The region as a program outside of Kodi has it."""
+    opened = []
+
+    def outside(name="kodi", **options):
+        opened.append(ipcdatastore.open(name, directory=directory, **options))
+        return opened[-1]
+
+    yield outside
+    for store in opened:
+        if not store._engine.closed:
+            assert store.check() == []
+            store.close()
