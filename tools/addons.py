@@ -11,8 +11,8 @@ Below ``--out`` (``build/addons``)::
     repository/ID/ID-VERSION.zip     each addon as Kodi downloads it; with its .md5 and .sha256
     repository/ID/resources/...      the pictures that Kodi shows before it downloads
 
-``repository`` is a plain folder for any web server; its address, ``--url``, is written into ``repository.ipcdatastore``,
-the addon by which a Kodi learns of it. Without one it is for this machine only:
+``repository`` is a plain folder for any web server. Its address, ``--url``, is written into
+``repository.ipcdatastore``, the addon by which a Kodi learns of it; without one it is for this machine only:
 ``python -m http.server --bind localhost --directory build/addons/repository``.
 """
 
