@@ -113,7 +113,7 @@ def demo(session):
 
 @nox.session
 def addons(session):
-    """Build the Kodi addons, twice to compare, and run Kodi's checker on them; `-- --art` draws their pictures first."""
+    """Build the Kodi addons, twice to compare, and run Kodi's checker on them; `-- --art` redraws their pictures."""
     session.install("kodi-addon-checker>=0.0.36", "pillow")
     if "--art" in session.posargs:
         session.run("python", "tools/artwork.py")
