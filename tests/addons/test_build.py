@@ -253,7 +253,7 @@ def test_the_repository_addon_says_where_it_is(out):
         ("pyproject.toml", f'version = "{ipcdatastore.__version__}"', "pyproject.toml has 9.9"),
         (
             "addon_module/addon.xml",
-            f'name="IPC" version="{ipcdatastore.__version__}"',
+            f' version="{ipcdatastore.__version__}"',
             "addon_module/addon.xml has 9.9",
         ),
         (
@@ -267,7 +267,7 @@ def test_versions_that_differ(checkout, file, old, named):
     path = checkout / file
     text = path.read_text(encoding="utf-8")
     assert old in text
-    path.write_text(text.replace(old, old.replace(ipcdatastore.__version__, "9.9")), encoding="utf-8")
+    path.write_text(text.replace(old, old.replace(ipcdatastore.__version__, "9.9"), 1), encoding="utf-8")
     line = refusal(checkout)
     assert "the version has to be one everywhere" in line
     assert named in line
