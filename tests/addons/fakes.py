@@ -6,7 +6,7 @@ import types
 from collections import defaultdict
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("xbmc", "xbmcaddon", "xbmcgui", "xbmcvfs")
 SERVICE = "service.ipcdatastore"
 

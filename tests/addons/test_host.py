@@ -134,3 +134,15 @@ def test_a_full_store_is_told_and_harms_nothing(host, kodi, outside):
         host.tick()
     assert host.region.is_keeper
     assert len(kodi.notifications) <= 1
+
+
+def test_dbg(host, kodi, outside):
+    host.tick()
+    store = outside()
+    store["a"] = 1
+    store._engine.region.words[layout.STATE] = layout.STATE_DAMAGED
+    host.wishes = host.wishes._replace(serve_video=True)
+    print(host.region.store, host.video, host.region.tick())
+    host.tick()
+    print(host.region.store, kodi.lines(), host.video._player)
+    assert 0
