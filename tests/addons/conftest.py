@@ -3,9 +3,9 @@
 import importlib.util
 
 import pytest
-from fakes import ROOT, Kodi, forget_addons
 
 import ipcdatastore
+from addons.fakes import ROOT, Kodi, forget_addons
 
 BUILDER = ROOT / "tools" / "addons.py"
 

@@ -23,7 +23,7 @@ def default_settings():
     """What a user who never opened the settings has."""
     text = (ROOT / "addon_service/resources/settings.xml").read_text(encoding="utf-8")
     entry = re.compile(r'<setting id="(\w+)".*?(?:<default>(.*?)</default>|<default/>|</setting>)', re.DOTALL)
-    return {name: default for name, default in entry.findall(text)}
+    return dict(entry.findall(text))
 
 
 class Kodi:

@@ -109,7 +109,7 @@ class TestButtons:
         ipcdatastore.on_wait(None)
         ((heading, message),) = kodi.dialogs
         assert heading == "Test connection"
-        assert "written, read and deleted" in message
+        assert "Written, read and deleted" in message
         assert "kodi.region" in message
         assert "The service answered" in message
 

@@ -106,13 +106,16 @@ def test_damage_while_it_runs_is_mended(host, kodi, outside):
     host.tick()
     store = outside()
     store["a"] = 1
-    store._engine.region.words[layout.STATE] = layout.STATE_DAMAGED
+    words = store._engine.region.words
+    words[layout.STATE], words[layout.DIRTY] = (
+        layout.STATE_DAMAGED,
+        0x7FFFFFFF,
+    )  # a writer died, and could not be undone
     host.wishes = host.wishes._replace(serve_video=True)  # something to write
     host.tick()
     host.region._due = 0.0
     host.tick()
     host.tick()
-    print(kodi.lines(), kodi.notifications)
     assert store.check() == []
     store["a"] = 2
     assert "repaired" in kodi.lines()
@@ -123,26 +126,15 @@ def test_a_full_store_is_told_and_harms_nothing(host, kodi, outside):
     host.region.wishes = host.wishes
     host.tick()
     store = outside()
-    with pytest.raises(ipcdatastore.StoreFullError):
-        for number in range(100_000):
-            store[number] = bytes(2000)
-    with pytest.raises(ipcdatastore.StoreFullError):
-        for number in range(100_000):
-            store[-number] = b""
+    for size in (2000, 0):
+        try:
+            for number in range(100_000):
+                store[(number, size)] = bytes(size)
+        except ipcdatastore.StoreFullError:
+            continue
+        pytest.fail("it never was full")
     host.video.close()
     for _ in range(3):
         host.tick()
     assert host.region.is_keeper
     assert len(kodi.notifications) <= 1
-
-
-def test_dbg(host, kodi, outside):
-    host.tick()
-    store = outside()
-    store["a"] = 1
-    store._engine.region.words[layout.STATE] = layout.STATE_DAMAGED
-    host.wishes = host.wishes._replace(serve_video=True)
-    print(host.region.store, host.video, host.region.tick())
-    host.tick()
-    print(host.region.store, kodi.lines(), host.video._player)
-    assert 0

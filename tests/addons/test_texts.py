@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from fakes import ROOT, read_strings
+
+from addons.fakes import ROOT, read_strings
 
 ADDON = ROOT / "addon_service"
 LANGUAGES = sorted(path.name.split(".")[-1] for path in (ADDON / "resources/language").iterdir())

@@ -47,7 +47,11 @@ def test_a_video(video, kodi, store, wishes):
 
 
 def test_pixels_that_are_not_square(video, kodi, store, wishes):
-    shape = {"Player.Process(videowidth)": "720", "Player.Process(videoheight)": "576", "Player.Process(videodar)": "1.78"}
+    shape = {
+        "Player.Process(videowidth)": "720",
+        "Player.Process(videoheight)": "576",
+        "Player.Process(videodar)": "1.78",
+    }
     play(kodi, {**FULL_HD, **shape})
     video.tick(store, wishes)
     assert store[KEY] == {**DATA, "pwidth": 720, "pheight": 576, "par": 1.424, "dwidth": 1025, "dheight": 576}

@@ -1,8 +1,8 @@
 """The skin bridge: chosen values as properties of Kodi's home window, where a skin shows them without any Python.
 
-``$INFO[Window(Home).Property(ipc.AUTHOR.NAME)]``. Every author named ``skin`` is shown by default, and whatever else the
-patterns of the settings say. Events are taken from the store's log at each tick; where some were lost, or there is no
-log yet, everything is looked at again.
+``$INFO[Window(Home).Property(ipc.AUTHOR.NAME)]``. What the author ``skin`` has is shown by default, and whatever else
+the patterns of the settings say. Events are taken from the store's log at each tick; where some were lost, or there is
+no log yet, everything is looked at again.
 """
 
 from fnmatch import fnmatchcase

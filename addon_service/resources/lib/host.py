@@ -1,7 +1,7 @@
 """The service's loop: what has to be done for the store, the skin and the video is done between two waits for Kodi.
 
-Kodi delivers what it has to tell (settings, playback, the wish to quit) only while this script waits, and gives it a few
-seconds to end. So nothing here blocks, and no thread is started.
+Kodi delivers what it has to tell (settings, playback, the wish to quit) only while this script waits, and gives it a
+few seconds to end. So nothing here blocks, and no thread is started.
 """
 
 import ipc

@@ -1,4 +1,4 @@
-"""The region that the settings name: allocated, looked after, moved and mended, or followed where another Kodi has it."""
+"""The region that the settings name: allocated, looked after, moved, mended; followed where another Kodi has it."""
 
 import os
 import time
@@ -119,8 +119,8 @@ class Region:
         """A service that has started, with the images of this addon if it can be.
 
         A region that was there already may have images elsewhere: then another Kodi keeps it, or did, and they are the
-        right ones. If it has none, and there are some here, a program opened it before Kodi came, after a boot say: what
-        they hold comes back, and what that program stored is kept in a backup.
+        right ones. If it has none, and there are some here, a program opened it before Kodi came, after a boot say:
+        what they hold comes back, and what that program stored is kept in a backup.
         """
         place = self.wishes.place
         if self._has_images_already():
