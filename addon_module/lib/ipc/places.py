@@ -30,6 +30,9 @@ class Place:
 
     __hash__ = None
 
+    def __repr__(self):
+        return f"{self.name!r} in {self.directory or 'the default directory'}"
+
 
 def current():
     """The place of the region to use."""

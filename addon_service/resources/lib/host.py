@@ -66,8 +66,15 @@ class Host:
     def apply(self, wishes):
         """Have everything be as the settings are now."""
         old, self.wishes = self.wishes, wishes
-        if settings.is_same_region(old, wishes):
+        changed = settings.differences(old, wishes)
+        if not changed:  # Kodi tells of every OK in the dialog
             return
+        if any(name in settings.OF_THE_REGION for name in changed):
+            self._reopen(old, wishes)
+        self.tick()
+        log.info(f"settings applied: {', '.join(f'{name}: {value}' for name, value in changed.items())}")
+
+    def _reopen(self, old, wishes):
         self.bridge.close()
         self.video.close()
         if self.region is not None and self.region.is_keeper and region.wants_move(old, wishes):

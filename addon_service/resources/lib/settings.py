@@ -38,9 +38,9 @@ def read():
     )
 
 
-def is_same_region(old, new):
-    """Whether nothing of the region itself was changed."""
-    return all(getattr(old, name) == getattr(new, name) for name in OF_THE_REGION)
+def differences(old, new):
+    """What was changed, with its new value."""
+    return {name: getattr(new, name) for name in Wishes._fields if getattr(old, name) != getattr(new, name)}
 
 
 def _flag(text):
