@@ -152,5 +152,7 @@ class Service:
     def dialog(self, window=OK_WINDOW, control=TEXT_OF_DIALOG, seconds=15.0):
         """(title, text) of the dialog that comes."""
         self.wait_for_window(window, seconds)
-        text = self.kodi.wait_for(lambda: self.kodi.label(f"Control.GetLabel({control})"), PATIENCE, "the dialog's text")
+        text = self.kodi.wait_for(
+            lambda: self.kodi.label(f"Control.GetLabel({control})"), PATIENCE, "the dialog's text"
+        )
         return self.kodi.label(f"Control.GetLabel({TITLE})"), text

@@ -25,7 +25,7 @@ class Bridge:
         self._shown = {}  # key -> {property: text}
 
     def tick(self, store, wishes):
-        """Show what has changed since the last time."""
+        """Show what has changed since the last time. Whether there was news."""
         patterns = wishes.skin_patterns if wishes.skin_bridge else ()
         if store is not self._store or patterns != self._patterns:
             self.close()
@@ -34,15 +34,16 @@ class Bridge:
                 self._store = store
                 self._watch = store.watch()
                 self._show_all()
-            return
+            return False
         if self._watch is None:
-            return
+            return False
         events = self._watch.poll()
         if any(event.key is None for event in events):  # cleared, or events were lost
             self._show_all()
-            return
+            return True
         for key in {event.key: None for event in events}:
             self._show(key)
+        return bool(events)
 
     def close(self):
         """Show nothing any more."""
