@@ -5,6 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+
 from addons.fakes import ROOT
 
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*/"))
