@@ -1,10 +1,13 @@
-"""Waiting for a shared word to change: a futex, where Linux has it, through ``ctypes``; elsewhere nobody is woken.
+"""Waiting for a shared word to change: a futex, where Linux has it, through ``_ctypes``; elsewhere nobody is woken.
 
 The word is ``CHANGE`` of the mapped header, the same for all processes since the kernel knows it by file and offset.
 Each waiter names some of 32 bits, each wake-up too, and only those meet that have one in common: a writer of one
 key does not wake who waits for another (but one time in 32).
 
 A wake-up may be lost (its writer died first), so every wait is bounded, and whoever waits looks again.
+
+``_ctypes`` is the C half of ``ctypes``. The Python half takes ten times as long to import (3 ms, at the first write of
+every program that runs while somebody waits), and leaves 150 KiB behind in each sub-interpreter that ends.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from .layout import ALL_KEYS
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional
+    from typing import Any, Callable, Dict, Optional, Tuple
 
 _WAIT_BITSET, _WAKE_BITSET = 9, 10
 _ALL = 0x7FFFFFFF
@@ -45,11 +48,11 @@ class Bell:
 
     __slots__ = ("_address", "_call", "_number", "_word")
 
-    def __init__(self, data: Any, index: int, call: Callable[..., int], number: int) -> None:
-        import ctypes
+    def __init__(self, data: Any, index: int, call: Callable[..., int], number: int, types: Any) -> None:
+        import _ctypes
 
-        self._word = ctypes.c_uint32.from_buffer(data, 4 * index)  # keeps the mapping
-        self._address = ctypes.c_void_p(ctypes.addressof(self._word))
+        self._word = types["I"].from_buffer(data, 4 * index)  # keeps the mapping
+        self._address = types["P"](_ctypes.addressof(self._word))
         self._call = call
         self._number = number
 
@@ -68,7 +71,7 @@ _prepared: Any = ()
 
 
 def _system_call() -> Any:
-    """(function, number) of the system call; None where there is none, or ``IPCDATASTORE_FUTEX`` is ``0``."""
+    """(function, number, types) of the system call; None where there is none, or ``IPCDATASTORE_FUTEX`` is ``0``."""
     global _prepared  # noqa: PLW0603 - looked up once
     if _prepared == ():
         _prepared = None
@@ -76,23 +79,25 @@ def _system_call() -> Any:
             system = os.uname()
             number = _NUMBERS.get((system.machine, struct.calcsize("P")))
             if system.sysname == "Linux" and number and os.environ.get("IPCDATASTORE_FUTEX") != "0":
-                import ctypes
-
-                call = ctypes.CDLL(None, use_errno=True).syscall
-                call.argtypes = [
-                    ctypes.c_long,
-                    ctypes.c_void_p,
-                    ctypes.c_int,
-                    ctypes.c_uint32,
-                    ctypes.c_char_p,
-                    ctypes.c_void_p,
-                    ctypes.c_uint32,
-                ]
-                call.restype = ctypes.c_long
-                _prepared = call, number
+                call, types = _function("syscall", "l", "lPiIzPI")
+                _prepared = call, number, types
         except (ImportError, AttributeError, OSError):
             pass
     return _prepared
+
+
+def _function(name: str, result: str, arguments: str) -> Tuple[Any, Dict[str, Any]]:
+    """The C library's function `name`, and the types that it takes by their letters, which are those of `array`, and
+    ``P`` for a pointer, ``z`` for bytes.
+    """
+    import _ctypes
+
+    types = {letter: type(letter, (_ctypes._SimpleCData,), {"_type_": letter}) for letter in {result, *arguments}}
+    kind = type(name, (_ctypes.CFuncPtr,), {"_flags_": _ctypes.FUNCFLAG_CDECL, "_restype_": types[result]})
+    program: Any = None  # and all libraries that it has loaded
+    function = kind(_ctypes.dlsym(_ctypes.dlopen(program, 0), name))
+    function.argtypes = [types[letter] for letter in arguments]
+    return function, types
 
 
 def available() -> bool:

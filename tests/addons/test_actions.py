@@ -170,6 +170,6 @@ class TestButtons:
         run("flush")
         kodi.answers = [meant]
         run("clear")
-        assert "Delete all 1 values" in kodi.dialogs[1][1]
+        assert "Delete all values (1)" in kodi.dialogs[1][1]
         assert len(service.region.store) == (0 if meant else 1)
         assert len(kodi.dialogs) == (3 if meant else 2)

@@ -9,7 +9,7 @@ FULL_HD = {
     "Player.Process(videodar)": "1.78",
     "Player.Process(videofps)": "23.976",
 }
-DATA = {"pwidth": 1920, "pheight": 1080, "par": 1.0, "dwidth": 1920, "dheight": 1080, "dar": 1.78, "fps": 23.976}
+DATA = {"pwidth": 1920, "pheight": 1080, "par": 1.0, "dwidth": 1920, "dheight": 1080, "dar": 1.7778, "fps": 23.976}
 
 
 @pytest.fixture
@@ -27,6 +27,15 @@ def video(load, store, wishes):
     video = load("video").Video()
     video.tick(store, wishes)
     return video
+
+
+def labels(width, height, shape):
+    return {
+        **FULL_HD,
+        "Player.Process(videowidth)": str(width),
+        "Player.Process(videoheight)": str(height),
+        "Player.Process(videodar)": shape,
+    }
 
 
 def play(kodi, labels):
@@ -54,7 +63,26 @@ def test_pixels_that_are_not_square(video, kodi, store, wishes):
     }
     play(kodi, {**FULL_HD, **shape})
     video.tick(store, wishes)
-    assert store[KEY] == {**DATA, "pwidth": 720, "pheight": 576, "par": 1.424, "dwidth": 1025, "dheight": 576}
+    assert store[KEY] == {**DATA, "pwidth": 720, "pheight": 576, "par": 1.4222, "dwidth": 1024, "dheight": 576}
+
+
+def test_pixels_of_no_usual_shape(video, kodi, store, wishes):
+    shape = {
+        "Player.Process(videowidth)": "700",
+        "Player.Process(videoheight)": "500",
+        "Player.Process(videodar)": "2.03",
+    }
+    play(kodi, {**FULL_HD, **shape})
+    video.tick(store, wishes)
+    assert store[KEY] == {
+        **DATA,
+        "pwidth": 700,
+        "pheight": 500,
+        "par": 1.45,
+        "dwidth": 1015,
+        "dheight": 500,
+        "dar": 2.03,
+    }
 
 
 def test_labels_come_late(video, kodi, store, wishes):

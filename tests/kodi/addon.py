@@ -106,9 +106,13 @@ class Service:
 
     def accept(self):
         """Press OK, wherever the focus is."""
-        self._go("right", lambda: self.focused() == "OK")
+        self.go("right", "OK")
         self.select()
         self.wait_for_window(10000)
+
+    def go(self, key, label):
+        """Press `key` until the button with this label has the focus."""
+        self._go(key, lambda: self.focused() == label)
 
     def reachable(self):
         """The labels of all controls of this category that a person can get to."""
@@ -149,10 +153,15 @@ class Service:
     def wait_for_window(self, number, seconds=PATIENCE):
         self.kodi.wait_for(lambda: self.kodi.window() == number, seconds, f"window {number}")
 
-    def dialog(self, window=OK_WINDOW, control=TEXT_OF_DIALOG, seconds=15.0):
+    def dialog(self, window=OK_WINDOW, seconds=15.0):
         """(title, text) of the dialog that comes."""
         self.wait_for_window(window, seconds)
-        text = self.kodi.wait_for(
-            lambda: self.kodi.label(f"Control.GetLabel({control})"), PATIENCE, "the dialog's text"
-        )
+        return self._title_and(TEXT_OF_DIALOG)
+
+    def report(self):
+        """(title, text) of the viewer that is there."""
+        return self._title_and(TEXT_OF_VIEWER)
+
+    def _title_and(self, control):
+        text = self.kodi.wait_for(lambda: self.kodi.label(f"Control.GetLabel({control})"), PATIENCE, "the text")
         return self.kodi.label(f"Control.GetLabel({TITLE})"), text

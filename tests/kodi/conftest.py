@@ -13,7 +13,7 @@ import pytest
 import ipcdatastore
 
 from . import staging
-from .addon import Service
+from .addon import SERVICE, Service
 from .harness import Kodi
 
 REGION = "kodi"
@@ -93,6 +93,24 @@ def outside(kodi, memory):
     with ipcdatastore.open(REGION, directory=memory, mode="w") as store:
         yield store
         assert store.check() == []
+
+
+@pytest.fixture
+def content_of(tmp_path):
+    """``content_of(image)``: everything in it."""
+
+    def read(image):
+        with ipcdatastore.open("scratch", directory=tmp_path / "scratch") as scratch:
+            scratch.restore(image)
+            assert scratch.check() == []
+            return dict(scratch)
+
+    return read
+
+
+def images_of(kodi, name=REGION):
+    """The images that the service of that Kodi has written, the newest last."""
+    return sorted((kodi.home.addon_data(SERVICE) / "images" / name).glob("*.image"))
 
 
 def wait_until_up(kodi):

@@ -5,7 +5,7 @@ import pytest
 import ipcdatastore
 
 from .addon import SERVICE
-from .conftest import REGION
+from .conftest import REGION, images_of
 from .harness import ScriptError
 from .staging import ONE, TWO
 
@@ -48,23 +48,6 @@ def stores_much(size):
 
 def is_running(kodi):
     return kodi.run(ONE, what_is_there)[0]
-
-
-def images(kodi, name=REGION):
-    return sorted((kodi.home.addon_data(SERVICE) / "images" / name).glob("*.image"))
-
-
-@pytest.fixture
-def content_of(tmp_path):
-    """``content_of(image)``: everything in it."""
-
-    def read(image):
-        with ipcdatastore.open("scratch", directory=tmp_path / "scratch") as scratch:
-            scratch.restore(image)
-            assert scratch.check() == []
-            return dict(scratch)
-
-    return read
 
 
 # --- the region --------------------------------------------------------------------------------------
@@ -139,17 +122,19 @@ def test_maxsize_is_the_limit(kodi, service):
 def test_persist_keeps_everything_within_the_interval(kodi, service, outside, content_of):
     service.set("flush_interval", "5")
     service.set("persist", "true")
-    before = images(kodi)
+    before = images_of(kodi)
     outside[(ONE, "everything")] = "is kept"
-    kodi.wait_for(lambda: images(kodi) and images(kodi) != before, 20, "an image")
-    kodi.wait_for(lambda: content_of(images(kodi)[-1]).get((ONE, "everything")) == "is kept", 20, "the value in it")
+    kodi.wait_for(lambda: images_of(kodi) and images_of(kodi) != before, 20, "an image")
+    kodi.wait_for(lambda: content_of(images_of(kodi)[-1]).get((ONE, "everything")) == "is kept", 20, "the value in it")
 
 
 def test_without_persist_only_marked_values_are_kept(kodi, service, outside, content_of):
     service.set("flush_interval", "5")
     outside.set((ONE, "marked"), 1, persist=True)
     outside.set((ONE, "plain"), 2)
-    kodi.wait_for(lambda: images(kodi) and content_of(images(kodi)[-1]) == {(ONE, "marked"): 1}, 20, "an image of it")
+    kodi.wait_for(
+        lambda: images_of(kodi) and content_of(images_of(kodi)[-1]) == {(ONE, "marked"): 1}, 20, "an image of it"
+    )
     assert outside[(ONE, "plain")] == 2
     outside.remove_persistence((ONE, "marked"))
 

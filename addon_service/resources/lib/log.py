@@ -20,5 +20,7 @@ def warning(line):
 
 def notify(line, *, problem=False):
     """A few seconds on the screen."""
+    if not problem:  # those are in the log already, in English
+        info(f"notification: {line}")
     icon = xbmcgui.NOTIFICATION_WARNING if problem else xbmcgui.NOTIFICATION_INFO
     xbmcgui.Dialog().notification(text(NAME), line, icon, 5000, False)

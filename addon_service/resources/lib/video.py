@@ -13,8 +13,16 @@ LABELS = {
     "dar": "Player.Process(videodar)",
     "fps": "Player.Process(videofps)",
 }
+# The shapes that pixels have, the usual ones first: Kodi tells the picture's shape to two decimals only, and 1.78 of
+# 360 lines would be 641 pixels. After the square: a DVD's, digital television's, and those of H.264.
+PIXELS = [
+    (1, 1),
+    *((16, 15), (64, 45), (8, 9), (32, 27)),
+    *((12, 11), (16, 11), (10, 11), (40, 33)),
+    *((4, 3), (3, 2), (2, 1), (24, 11), (20, 11), (32, 11), (80, 33), (18, 11), (15, 11), (64, 33), (160, 99)),
+]
+ROUNDED = 0.00501
 PATIENCE = 100  # looks until a player that tells nothing is left alone
-ROUNDED = 0.0051  # Kodi tells the shape with two decimals
 PLAYING = 32110
 
 
@@ -93,16 +101,24 @@ def look():
         return None
     if not (width and height and shape):
         return None
-    is_square = abs(shape - width / height) < ROUNDED
+    pixel = pixel_shape(width, height, shape)
     return {
         "pwidth": width,
         "pheight": height,
-        "par": 1.0 if is_square else round(shape * height / width, 4),
-        "dwidth": width if is_square else round(height * shape),
+        "par": round(pixel, 4),
+        "dwidth": round(width * pixel),
         "dheight": height,
-        "dar": shape,
+        "dar": round(width * pixel / height, 4),
         "fps": rate,
     }
+
+
+def pixel_shape(width, height, shape):
+    """How wide a pixel is, for its height: one of `PIXELS` if `shape` of the picture can be due to that."""
+    for across, down in PIXELS:
+        if abs(width * across / (height * down) - shape) < ROUNDED:
+            return across / down
+    return shape * height / width
 
 
 def whole(label):

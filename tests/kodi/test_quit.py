@@ -1,0 +1,121 @@
+"""Kodi quits at once, whatever scripts are doing with the store."""
+
+import pytest
+
+import ipcdatastore
+
+from .addon import Service
+from .conftest import REGION, images_of, wait_until_up
+from .staging import ONE, TWO
+
+LIMIT = 2.0  # seconds; a Kodi with nothing to do takes 1.4 to 1.7
+
+
+def is_here(store):
+    store.increment("here")
+
+
+def reads():
+    import ipc
+    import xbmc
+
+    monitor = xbmc.Monitor()
+    with ipc.open("busy") as store:
+        is_here(store)
+        while not monitor.abortRequested():
+            for _ in range(1000):
+                store.get("here")
+            monitor.waitForAbort(0.001)
+
+
+def writes():
+    import ipc
+    import xbmc
+
+    monitor = xbmc.Monitor()
+    number = 0
+    with ipc.open("busy") as store:
+        is_here(store)
+        while not monitor.abortRequested():
+            number += 1
+            store["number"] = number
+            store.increment("sum")
+
+
+def waits_for_a_key():
+    import ipc
+
+    with ipc.open("busy") as store:
+        is_here(store)
+        store.wait("never", since=0)
+
+
+def waits_for_a_lock():
+    import ipc
+
+    with ipc.open("busy") as store:
+        is_here(store)
+        with store.lock("taken"):
+            pass
+
+
+def watches():
+    import ipc
+
+    with ipc.open("quiet") as quiet, ipc.open("busy") as store:
+        is_here(store)
+        for _ in quiet.watch():
+            pass
+
+
+def waits_for_a_value():
+    import ipc
+
+    with ipc.open("busy") as store:
+        is_here(store)
+        store.get_or_set("never", lambda: store.wait("never either", since=0))
+
+
+WAITERS = [waits_for_a_key, waits_for_a_lock, watches, waits_for_a_value, waits_for_a_value]
+
+
+def up(booting, persist="true"):
+    kodi = booting()
+    kodi.start()
+    wait_until_up(kodi)
+    Service(kodi).set("persist", persist)
+    return kodi
+
+
+def quit_with(kodi, memory, functions):
+    """Quit while scripts run these functions: seconds."""
+    with ipcdatastore.open(REGION, directory=memory, mode="w") as store:
+        busy = store.namespace("busy")
+        busy["here"] = 0
+        with store.lock(("busy", "taken")):
+            for index, function in enumerate(functions):
+                kodi.start_script((ONE, TWO)[index % 2], function, uses=[is_here])
+            kodi.wait_for(lambda: busy["here"] == len(functions))
+            before = images_of(kodi)
+            assert kodi.quit() == 0
+        assert store.check() == []
+        assert kodi.lines("[service.ipcdatastore] stopped")
+        assert images_of(kodi)
+        assert images_of(kodi) != before
+    return kodi.quit_seconds
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [[], [reads, writes], WAITERS, [reads, reads, writes, writes, *WAITERS]],
+    ids=["nobody", "readers and writers", "waiters", "everybody"],
+)
+def test_kodi_quits_with_scripts_busy(booting, memory, capsys, functions):
+    kodi = up(booting)
+    # A wait that Kodi ends is an exception, which nobody here catches.
+    kodi.expected += ["Traceback", "EXCEPTION Thrown"]
+    seconds = quit_with(kodi, memory, functions)
+    with capsys.disabled():
+        print(f"\nKodi quit in {seconds:.2f} s with {len(functions)} scripts busy", end="")
+    assert "didn't stop in" not in kodi.log()
+    assert seconds < LIMIT
