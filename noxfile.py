@@ -49,6 +49,11 @@ def build_wheel(session, directory):
     return wheel
 
 
+def contents(directory):
+    """The bytes of every file below `directory`, by its path there."""
+    return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
 @nox.session(python=PYTHONS)
 def tests(session):
     """Run the suite on every installed Python from 3.8 to 3.13."""
@@ -104,6 +109,22 @@ def demo(session):
     """Run the demo: one gatherer, many readers, one kill, everything verified."""
     session.install("-e", ".[cli]")
     session.run("ipcdatastore", "demo", *session.posargs)
+
+
+@nox.session
+def addons(session):
+    """Build the Kodi addons, twice to compare, and run Kodi's checker on them; `-- --art` redraws their pictures."""
+    session.install("kodi-addon-checker>=0.0.36", "pillow")
+    if "--art" in session.posargs:
+        session.run("python", "tools/artwork.py")
+    arguments = [argument for argument in session.posargs if argument != "--art"]
+    first, second = ROOT / "build" / "addons", Path(session.create_tmp()).resolve() / "again"
+    session.run("python", "tools/addons.py", "--out", str(first), *arguments)
+    session.run("python", "tools/addons.py", "--out", str(second), *arguments, silent=True)
+    if contents(first) != contents(second):
+        session.error(f"two builds of the same checkout differ: compare {first} and {second}")
+    session.log("Both builds gave the same bytes.")
+    session.run("python", "tools/check_addons.py")
 
 
 @nox.session

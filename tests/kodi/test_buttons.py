@@ -145,4 +145,6 @@ def test_clear_with_yes_deletes_everything_from_the_disk_too(kodi, service, outs
 )
 def test_browse_opens_its_window(kodi, press):
     press("Browse the datastore")
-    kodi.wait_for(lambda: kodi.window() >= 13000, 10, "a window of a script")  # where Kodi's own numbers for those begin
+    kodi.wait_for(
+        lambda: kodi.window() >= 13000, 10, "a window of a script"
+    )  # where Kodi's own numbers for those begin

@@ -132,7 +132,9 @@ def test_without_persist_only_marked_values_are_kept(kodi, service, outside, con
     service.set("flush_interval", "5")
     outside.set((ONE, "marked"), 1, persist=True)
     outside.set((ONE, "plain"), 2)
-    kodi.wait_for(lambda: images_of(kodi) and content_of(images_of(kodi)[-1]) == {(ONE, "marked"): 1}, 20, "an image of it")
+    kodi.wait_for(
+        lambda: images_of(kodi) and content_of(images_of(kodi)[-1]) == {(ONE, "marked"): 1}, 20, "an image of it"
+    )
     assert outside[(ONE, "plain")] == 2
     outside.remove_persistence((ONE, "marked"))
 

@@ -106,7 +106,7 @@ _ends = None
 
 def end_waits_with_kodi(grace=0.0):
     """Have every wait in this script end soon after Kodi wants the script to end."""
-    global _ends
+    global _ends  # noqa: PLW0603 - of the script, like the hook that it is for
     if _ends is None:
         _ends = KodiEnds(grace)
         ipcdatastore.on_wait(_ends)

@@ -1,7 +1,7 @@
 """What ``RunScript(service.ipcdatastore,VERB,…)`` does, for buttons, skins and keymaps.
 
-``set,NAME,VALUE``, ``toggle,NAME``, ``increment,NAME[,BY]`` and ``delete,NAME`` write; NAME is a name of the author ``skin``,
-or ``AUTHOR/NAME``. The other verbs are the buttons of the settings.
+``set,NAME,VALUE``, ``toggle,NAME``, ``increment,NAME[,BY]`` and ``delete,NAME`` write; NAME is a name of the author
+``skin``, or ``AUTHOR/NAME``. The other verbs are the buttons of the settings.
 """
 
 import ipc

@@ -1,8 +1,8 @@
 """The skin bridge: chosen values as properties of Kodi's home window, where a skin shows them without any Python.
 
-``$INFO[Window(Home).Property(ipc.AUTHOR.NAME)]``. Every author named ``skin`` is shown by default, and whatever else the
-patterns of the settings say. Events are taken from the store's log at each tick; where some were lost, or there is no
-log yet, everything is looked at again.
+``$INFO[Window(Home).Property(ipc.AUTHOR.NAME)]``. What the author ``skin`` has is shown by default, and whatever else
+the patterns of the settings say. Events are taken from the store's log at each tick; where some were lost, or there is
+no log yet, everything is looked at again.
 """
 
 from fnmatch import fnmatchcase
@@ -25,7 +25,7 @@ class Bridge:
         self._shown = {}  # key -> {property: text}
 
     def tick(self, store, wishes):
-        """Show what has changed since the last time."""
+        """Show what has changed since the last time. Whether there was news."""
         patterns = wishes.skin_patterns if wishes.skin_bridge else ()
         if store is not self._store or patterns != self._patterns:
             self.close()
@@ -34,15 +34,16 @@ class Bridge:
                 self._store = store
                 self._watch = store.watch()
                 self._show_all()
-            return
+            return False
         if self._watch is None:
-            return
+            return False
         events = self._watch.poll()
         if any(event.key is None for event in events):  # cleared, or events were lost
             self._show_all()
-            return
+            return True
         for key in {event.key: None for event in events}:
             self._show(key)
+        return bool(events)
 
     def close(self):
         """Show nothing any more."""

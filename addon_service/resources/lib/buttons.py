@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import time
 
 import ipc
 import xbmc
@@ -19,25 +20,26 @@ REPORT = "selftest.txt"
 
 def test_connection():
     """Is the store there, can it be written and read, and does the service answer?"""
-    import time
-
     monitor = xbmc.Monitor()
     with ipc.open() as store:
+        _round_trip(store)  # the first one makes room
         begun = time.perf_counter()
-        store["test"] = token = os.urandom(8)
-        found = store.pop("test")
+        was_right = _round_trip(store)
         microseconds = (time.perf_counter() - begun) * 1e6
-        whole = ipc.open_all()
-        facts = whole.stats()
-        whole.close()
-    lines = [
-        text(32200 if found == token else 32201, microseconds),
-        text(32202, facts["path"]),
-        text(32203, facts["records"], size(facts["file_bytes"]), size(facts["max_size"])),
-    ]
+        facts = store.stats()
     answered = checks.ask(monitor) if ipc.is_running() else None
-    lines.append(text(32205) if answered is None else text(32204, answered * 1000))
+    lines = [
+        text(32200, microseconds) if was_right else text(32201),
+        text(32205) if answered is None else text(32204, answered * 1000),
+        text(32203, facts["records"], size(facts["file_bytes"]), size(facts["max_size"])),
+        facts["path"],
+    ]
     xbmcgui.Dialog().ok(text(32150), "\n".join(lines))
+
+
+def _round_trip(store):
+    store["test"] = token = os.urandom(8)
+    return store.pop("test") == token
 
 
 def full_selftest():
@@ -55,11 +57,11 @@ def full_selftest():
         following = names[len(done)] if len(done) < len(names) else ""
         bar.update(100 * len(done) // len(names), f"{step.name}: {step.detail}\n{following}")
         if bar.iscanceled() or monitor.abortRequested():
-            raise checks.Ended
+            raise checks.EndedError
 
     try:
         report = checks.run(progress)
-    except checks.Ended:
+    except checks.EndedError:
         return
     finally:
         bar.close()
@@ -99,10 +101,7 @@ def flush():
     """Write what is to be kept onto the disk, now."""
     with ipc.open_all() as store:
         path = store.flush()
-    if path is None:
-        message = text(32221)
-    else:
-        message = text(32220, size(os.path.getsize(path)), path)
+    message = text(32221) if path is None else text(32220, size(os.path.getsize(path)), path)
     xbmcgui.Dialog().ok(text(32153), message)
 
 

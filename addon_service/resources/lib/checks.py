@@ -1,4 +1,4 @@
-"""The self-test: a quick one at each start, a full one by a button; and the service's answer to who tests the connection."""
+"""The self-test, at each start and by a button; and the service's answer to whoever tests the connection."""
 
 import os
 import time
@@ -15,7 +15,7 @@ PING, PONG = (AUTHOR, "ping"), (AUTHOR, "pong")
 ANSWER_WITHIN = 5.0
 
 
-class Ended(Exception):
+class EndedError(Exception):
     """Kodi, or the user, wants no more tests."""
 
 
@@ -24,11 +24,11 @@ def at_start(monitor):
 
     def look_up(_):
         if monitor.abortRequested():
-            raise Ended
+            raise EndedError
 
     try:
         report = run(look_up)
-    except Ended:
+    except EndedError:
         return
     except (ipcdatastore.DatastoreError, OSError) as error:
         log.warning(f"self-test: could not be run: {error}")

@@ -1,7 +1,7 @@
 """The service's loop: what has to be done for the store, the skin and the video is done between two waits for Kodi.
 
-Kodi delivers what it has to tell (settings, playback, the wish to quit) only while this script waits, and gives it a few
-seconds to end. So nothing here blocks, and no thread is started.
+Kodi delivers what it has to tell (settings, playback, the wish to quit) only while this script waits, and gives it a
+few seconds to end. So nothing here blocks, and no thread is started.
 """
 
 import ipc
@@ -13,7 +13,8 @@ from . import checks, log, region, settings
 from .bridge import Bridge
 from .video import Video
 
-LOOK = 0.05  # seconds between two looks at what scripts and skins want at once; a value is in the skin after that
+BUSY = 0.02  # seconds between two looks at what skins want at once, as long as there is something new;
+QUIET = 0.1  # and where there is not: each look costs a processor that has slept a fifth of a millisecond
 REST = 1.0  # where nobody wants anything
 GRACE = 2.0  # seconds for which a wait for a lock may go on when Kodi ends: the last image must still be written
 
@@ -41,6 +42,7 @@ class Host:
         self.region = region.Region(self.wishes) if self.wishes.start else None
         self.bridge = Bridge()
         self.video = Video()
+        self._look = QUIET
 
     def tick(self):
         """Do what is due. Seconds until something may be due again."""
@@ -50,10 +52,12 @@ class Host:
         store = self.region.store
         if store is None:
             return min(pause, REST)
+        self._look = min(1.5 * self._look, QUIET)
         try:
             checks.answer(store)
             self.video.tick(store, self.wishes)
-            self.bridge.tick(store, self.wishes)
+            if self.bridge.tick(store, self.wishes):
+                self._look = BUSY
         except ipcdatastore.WaitEndedError:
             raise
         except ipcdatastore.DatastoreError as error:
@@ -61,7 +65,7 @@ class Host:
             if isinstance(error, LOST):
                 self.bridge.close()
                 self.region.close()
-        return min(pause, LOOK)
+        return min(pause, self._look)
 
     def apply(self, wishes):
         """Have everything be as the settings are now."""

@@ -1,4 +1,4 @@
-"""The region that the settings name: allocated, looked after, moved and mended, or followed where another Kodi has it."""
+"""The region that the settings name: allocated, looked after, moved, mended; followed where another Kodi has it."""
 
 import os
 import time
@@ -118,11 +118,13 @@ class Region:
     def _adopted(self):
         """A service that has started, with the images of this addon if it can be.
 
-        A region that was there already may know nothing of them. If it has images of its own, another Kodi keeps it,
-        and they are right. If it has none, some program opened it before Kodi came, after a boot say: what the images
-        hold comes back then, and what that program stored is kept in a backup.
+        A region that was there already may have images elsewhere: then another Kodi keeps it, or did, and they are the
+        right ones. If it has none, and there are some here, a program opened it before Kodi came, after a boot say:
+        what they hold comes back, and what that program stored is kept in a backup.
         """
         place = self.wishes.place
+        if self._has_images_already():
+            return self._started(None)
         try:
             return self._started(place.images)
         except ipcdatastore.SnapshotError:
@@ -130,10 +132,16 @@ class Region:
             if not images:
                 raise  # that is not why
             with ipcdatastore.open(place.name, directory=place.directory, mode="w") as store:
-                if store.stats()["image_number"]:
-                    return self._started(None)
                 _bring_back(store, images)
             return self._started(place.images)
+
+    def _has_images_already(self):
+        place = self.wishes.place
+        try:
+            with ipcdatastore.open(place.name, directory=place.directory, mode="r") as store:
+                return bool(store.stats()["image_number"])
+        except ipcdatastore.RegionNotFoundError:
+            return False
 
     def _started(self, images):
         wishes = self.wishes
@@ -185,27 +193,24 @@ def move(old, new_wishes):
     """
     path = old.store.stats()["path"]
     backup = places.translate("special://temp/ipcdatastore.move")
-    old.store.backup(backup)
-    old.close()
     new = Region(new_wishes)
     try:
+        old.store.backup(backup)
+        old.close()
         new.tick()
         if new.is_keeper and new.store.stats()["path"] != path:
             new.store.restore(backup)
             os.unlink(path)
+            os.unlink(backup)
             log.info(f"moved from {path}")
-    finally:
-        os.unlink(backup)
+    except (ipcdatastore.DatastoreError, OSError) as error:
+        new.tell(error)
+        old.close()
     return new
 
 
 def wants_move(old, new):
     """Whether the change of settings is one of place only."""
-    return bool(
-        old.start
-        and new.start
-        and old.place
-        and new.place
-        and old.place.name == new.place.name
-        and old.place != new.place
-    )
+    if not (old.start and new.start and old.place and new.place):
+        return False
+    return old.place.name == new.place.name and old.place.directory != new.place.directory

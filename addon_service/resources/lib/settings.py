@@ -5,6 +5,8 @@ from collections import namedtuple
 import xbmcaddon
 from ipc import places
 
+import ipcdatastore
+
 MIB = 1 << 20
 
 Wishes = namedtuple(
@@ -20,7 +22,7 @@ def read():
     setting = xbmcaddon.Addon(places.SERVICE).getSetting
     try:
         place, problem = places.configured(setting), None
-    except places.PlaceError as error:
+    except ipcdatastore.PlaceError as error:
         place, problem = None, error
     return Wishes(
         start=_flag(setting("startserver")),

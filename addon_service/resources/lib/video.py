@@ -13,8 +13,8 @@ LABELS = {
     "dar": "Player.Process(videodar)",
     "fps": "Player.Process(videofps)",
 }
-# The shapes that pixels have, the usual ones first: Kodi tells the picture's shape to two decimals only, and 1.78 of 360
-# lines would be 641 pixels. After the square: a DVD's, digital television's, and those of H.264.
+# The shapes that pixels have, the usual ones first: Kodi tells the picture's shape to two decimals only, and 1.78 of
+# 360 lines would be 641 pixels. After the square: a DVD's, digital television's, and those of H.264.
 PIXELS = [
     (1, 1),
     *((16, 15), (64, 45), (8, 9), (32, 27)),

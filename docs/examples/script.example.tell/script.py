@@ -1,0 +1,4 @@
+import ipc
+
+with ipc.open() as store:
+    store.increment("pressed")

@@ -1,0 +1,35 @@
+"""The example addons: short, whole, and word for word what docs/kodi.md shows."""
+
+import ast
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from addons.fakes import ROOT
+
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*/"))
+PROGRAMS = [path for example in EXAMPLES for path in sorted(example.glob("*.py"))]
+LONGEST = 40  # lines of a whole addon
+
+
+def test_there_are_three():
+    assert len(EXAMPLES) == 3
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_each_is_an_addon_of_few_lines(example):
+    root = ElementTree.parse(example / "addon.xml").getroot()
+    assert root.get("id") == example.name
+    assert "script.module.ipc" in [needed.get("addon") for needed in root.iter("import")]
+    for extension in root.iter("extension"):
+        assert extension.get("library") is None or (example / extension.get("library")).is_file()
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in example.glob("*.py")) < LONGEST
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_manual_shows_it(program):
+    text = program.read_text(encoding="utf-8")
+    ast.parse(text)
+    shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "kodi.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert text in shown
