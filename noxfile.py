@@ -17,6 +17,11 @@ nox.options.error_on_missing_interpreters = False
 
 ROOT = Path(__file__).parent
 PYTHONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
+# What the tests in a real Kodi need, as Debian names it: Kodi, with the fonts of its skin; a screen, videos, pictures.
+KODI_PACKAGES = ["kodi", "fonts-noto-core", "fonts-noto-mono", "fonts-roboto-unhinted"]
+SCREEN_PACKAGES = ["xvfb", "ffmpeg", "imagemagick"]
+SCREEN_TOOLS = ["Xvfb", "ffmpeg", "import"]
+APT_INSTALL = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "--no-install-recommends"]
 RUFF = "ruff>=0.17,<0.18"
 
 
@@ -128,22 +133,73 @@ def addons(session):
 
 
 @nox.session
-def py314(session):
-    """Run the suite under Python 3.14, in a Debian sid root (Linux, as root, with debootstrap)."""
+def kodi(session):
+    """Run the addons in a real Kodi, which is installed first where it is missing (Debian, as root)."""
+    install_missing(session, ["kodi", *SCREEN_TOOLS], KODI_PACKAGES + SCREEN_PACKAGES)
+    run_kodi_tests(session)
+
+
+@nox.session
+def kodi21(session):
+    """The same with the Kodi of Debian trixie, in a root of its own (Linux, as root, with debootstrap)."""
+    install_missing(session, SCREEN_TOOLS, SCREEN_PACKAGES)
+
+    def add_kodi(root):
+        no_services = root / "usr" / "sbin" / "policy-rc.d"
+        no_services.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
+        no_services.chmod(0o755)
+        enter = 'mount -t proc proc "$1/proc" && exec chroot "$@"'
+        session.run(
+            "unshare", "-m", "sh", "-ec", enter, "enter", str(root), *APT_INSTALL, *KODI_PACKAGES, external=True
+        )
+
+    root = debian_root(session, "kodi21", "trixie", finish=add_kodi)
+    run_kodi_tests(session, f"--kodi-root={root}")
+
+
+def install_missing(session, tools, packages):
+    """Install Debian's `packages` unless all `tools` are there; skip the session where that cannot be done."""
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    if not missing:
+        return
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        session.skip(f"{', '.join(missing)} not found, and only root of a Debian can install that")
+    session.run("apt-get", "update", "-qq", external=True)
+    session.run(*APT_INSTALL, *packages, external=True)
+
+
+def run_kodi_tests(session, *options):
+    """The tests of tests/kodi; then the figures, for which they leave the machine alone."""
+    session.install("-e", ".[test]")
+    workers = ["-n", "2", "--dist", "loadfile"]  # a Kodi serves all tests of its file
+    session.run("python", "-m", "pytest", "tests/kodi", "--kodi", *workers, *options, *session.posargs)
+    with session.chdir(ROOT / "tests"):
+        session.run("python", "-m", "kodi.figures", *options)
+
+
+def debian_root(session, name, suite, *options, finish=None):
+    """The directory of a Debian `suite`, which debootstrap makes with these options, and `finish`, if it is missing."""
     for tool in ("debootstrap", "unshare", "chroot"):
         if not shutil.which(tool):
             session.skip(f"{tool} is not installed")
     if os.geteuid() != 0:
         session.skip("only root can build and enter a Debian root")
-
     # Absolute and outside the session's directory, which nox empties when it makes the venv anew.
-    root = ROOT / ".nox" / "py314-root"
+    root = ROOT / ".nox" / f"{name}-root"
     if not root.exists():
         unfinished = root.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        packages = "--include=python3,python3-venv,python3-pip"
-        session.run("debootstrap", "--variant=minbase", packages, "sid", str(unfinished), external=True)
+        session.run("debootstrap", "--variant=minbase", *options, suite, str(unfinished), external=True)
+        if finish is not None:
+            finish(unfinished)
         unfinished.rename(root)
+    return root
+
+
+@nox.session
+def py314(session):
+    """Run the suite under Python 3.14, in a Debian sid root (Linux, as root, with debootstrap)."""
+    root = debian_root(session, "py314", "sid", "--include=python3,python3-venv,python3-pip")
 
     # Packages are downloaded out here, so the root needs neither a network nor its certificates.
     wheels = root / "wheels"

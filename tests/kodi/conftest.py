@@ -80,7 +80,7 @@ def kodi(booting):
 
 @pytest.fixture
 def service(kodi):
-    """The service's settings and dialogs, of that Kodi; at home again after the test, with its settings as they were."""
+    """That Kodi's service, for its settings and dialogs; after the test the settings are as they were."""
     service = Service(kodi)
     yield service
     kodi.to_home()

@@ -1,6 +1,6 @@
 """``python -m kodi.figures``, in ``tests``: what things cost in a real Kodi, in one run.
 
-A table on the terminal, and the same as JSON (``--json``, by default ``build/kodi-figures.json``). The figures are of two
+A table on the terminal, and the same as JSON (``--json``, by default ``build/kodi-figures.json``). They are of two
 scripts, each in a sub-interpreter of its own, beside everything else that a Kodi does.
 """
 

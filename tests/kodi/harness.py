@@ -127,7 +127,7 @@ class Kodi:
 
     def _command(self):
         # Not the script of that name: it would be another process, with another exit code.
-        (binary,) = [path for path in self.root.glob("usr/lib/*/kodi/kodi.bin")][:1]
+        binary = next(self.root.glob("usr/lib/*/kodi/kodi.bin"))
         if self.root == Path("/"):
             return [str(binary), "--standalone"]
         inside = "/" + str(binary.relative_to(self.root))
@@ -198,7 +198,7 @@ class Kodi:
             before = self.window()
             self.press("back")
             try:
-                self.wait_for(lambda: self.window() != before, 2.0, "the window to close")
+                self.wait_for(lambda before=before: self.window() != before, 2.0, "the window to close")
             except AssertionError:
                 continue  # it may have closed something else, a slider's pop-up say
 
@@ -207,7 +207,7 @@ class Kodi:
 
     # --- Python in it --------------------------------------------------------------------------------
     def start_script(self, addon_id, function, *arguments, uses=()):
-        """Run `function` in a new sub-interpreter of a test addon; its source goes there, so it imports what it needs."""
+        """Run `function` in a new sub-interpreter of a test addon. Its source goes there: it imports what it needs."""
         self._orders += 1
         path = self.home.path / f"order{self._orders}.json"
         answer = self.home.path / f"answer{self._orders}.json"

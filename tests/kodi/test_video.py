@@ -1,15 +1,13 @@
 """The demo: what plays is a value for everybody, whether it is a file, a stream, or what a plugin found."""
 
-import functools
-import http.server
 import subprocess
-import threading
 from urllib.parse import quote
 
 import pytest
 
 from .addon import SERVICE
 from .staging import PLUGIN
+from .web import serving
 
 KEY = (SERVICE, "videodata")
 KEYS = ["pwidth", "pheight", "par", "dwidth", "dheight", "dar", "fps"]
@@ -48,21 +46,8 @@ def clips(tmp_path_factory):
 def web(clips):
     """The same folder as a web server has it."""
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-        def handle(self):
-            try:
-                super().handle()
-            except ConnectionError:  # a player stops when it likes
-                self.close_connection = True
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(clips))) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(clips) as address:
+        yield address
 
 
 @pytest.fixture
