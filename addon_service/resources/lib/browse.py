@@ -1,14 +1,14 @@
 """The window that shows what is in the store, and how it changes.
 
-Two threads meet here. Kodi calls the window (``onInit``, ``onAction``, ``onClick``) in the thread of this script, which waits
-in ``doModal`` otherwise; a refresher, which lives as long as the window, looks at the store five times a second. Both change
-the listing and what the controls say, and each does it under `_lock`, so that rows and items are never of two minds. Kodi's
-own thread calls no Python, so it never waits for that lock, and controls wait for Kodi's thread but for a moment: nobody
-can wait in a circle. Only the script's thread opens and closes panels and moves the focus.
+Two threads meet here. Kodi calls the window (``onInit``, ``onAction``, ``onClick``) in the thread of this script, which
+waits in ``doModal`` otherwise; a refresher, which lives as long as the window, looks at the store five times a second.
+Both change the listing and what the controls say, and each does it under `_lock`, so that rows and items are never of
+two minds. Kodi's own thread calls no Python, so it never waits for that lock, and controls wait for Kodi's thread but
+for a moment: nobody can wait in a circle. Only the script's thread opens and closes panels.
 
-The menu, the question and the details are panels of this one window. In a dialog of Kodi's own a script waits for Kodi's
-main thread, which waits inside that dialog for the script when Kodi quits: five seconds, and some versions for ever. A
-window of the script's is closed by the refresher instead, which looks whether Kodi wants to quit.
+The menu, the question and the details are panels of this one window. In a dialog of Kodi's own a script waits for
+Kodi's main thread, which waits inside that dialog for the script when Kodi quits: five seconds, and some versions for
+ever. A window of the script's is closed by the refresher instead, which looks whether Kodi wants to quit.
 """
 
 import threading
@@ -88,8 +88,8 @@ class Window(xbmcgui.WindowXMLDialog):
             self._open_menu()
         elif number == xbmcgui.ACTION_SHOW_INFO:
             self._open_details()
-        elif self._focus() == AUTHORS:
-            self._choose()
+        elif number != xbmcgui.ACTION_MOUSE_MOVE and self._focus() == AUTHORS:
+            self._choose()  # not of whom a pointer passes by
 
     def onClick(self, control):  # noqa: N802 - Kodi's name
         """OK, or a click with the left button."""
@@ -257,10 +257,13 @@ class Window(xbmcgui.WindowXMLDialog):
 
     def _look(self, patience):
         """Show the listing as it is."""
-        changed = self._listing.fill(patience, self._names.position())
-        changed += self._listing.turned()
+        changed = self._listing.look(self._names.position(), patience)
         self._names.show(self._listing, changed, time.time(), everything_kept=self._everything_kept)
         self._authors.show(self._listing)
+        if not len(self._names) and self._focus() == NAMES:
+            self.setFocusId(
+                AUTHORS
+            )  # else Kodi moves it to the first control of all, as a list without items cannot have it
         row = self._listing.rows.get(self._subject)
         if self._panel == "details" and row is not None and row.version != self._read_version:
             self._describe()

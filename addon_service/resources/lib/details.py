@@ -25,7 +25,7 @@ def describe(store, key):
         if version is None:
             return None
         kind = text(OBJECT, f"{error.module}.{error.name}") if error.module else text(UNREADABLE)
-        value = text(ELSEWHERE, error) if error.module else str(error)
+        value = text(ELSEWHERE) if error.module else str(error)
         return version, heading, _lines([(KEY, repr(key)), (TYPE, kind), (VERSION, version)], value)
     if entry is None:
         return None

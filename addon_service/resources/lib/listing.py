@@ -1,8 +1,9 @@
-"""What is in the store, as the browser lists it: authors, the names of one of them, and a row of facts for each name.
+"""What is in the store, as the browser lists it: authors, the names of one of them, and rows of facts for those in
+sight.
 
-The names come from the store once, and from then on from its events; only where some were lost is everything read again.
-No value is read for that. A row needs the whole value (its type is part of it), so rows are made for names that are
-listed only, those in sight first, and for no longer than the caller can wait.
+The names come from the store once, and from then on from its events; only where some were lost is everything read
+again. No value is read for that. A row needs the whole value (its type is part of it), so only names near the one that
+the user is at have rows that are up to date.
 
 A key that says no author, since it was not made with ``ipc.open``, belongs to ``OTHERS``.
 """
@@ -18,7 +19,10 @@ from . import words
 
 ALL, OTHERS = 0, 1  # among authors, who are str
 LIMIT = 2000  # names in a list: more than anybody scrolls through
-READ_SHARE = 5  # events may be lost all the time beside fast writers: reading everything takes a fifth of the time at most
+NEAR = 25  # rows above, and below, of where the user is: two pages, more than come into sight between two looks
+READ_SHARE = (
+    5  # events may be lost all the time beside fast writers: reading everything takes a fifth of the time at most
+)
 
 GONE = frozenset(("delete", "expire", "evict"))
 _DIGITS = re.compile("[0-9]+")
@@ -52,28 +56,25 @@ def _padded(digits):
 
 
 class Listing:
-    """The names of one author (or of ALL) with their rows, and how many names each author has.
+    """The names of one author (or of ALL), rows of some of them, and how many names each author has.
 
     Not safe for threads: its caller locks.
     """
 
-    def __init__(self, store, author=ALL, *, limit=LIMIT, clock=time.time, timer=time.monotonic):
+    def __init__(self, store, author=ALL, *, limit=LIMIT, near=NEAR, clock=time.time, timer=time.monotonic):
         self._store = store
         self._limit = limit
+        self._near = near
         self._clock = clock
         self._timer = timer
         self.author = author
-        self.rows = {}  # of names that are listed, once they were read
-        self._stale = {}  # listed names that are to be read: a set in order
+        self.rows = {}  # name -> its row, when it was last near
+        self._stale = set()  # names that have changed since
         self._turns = {}  # name -> when its age reads differently, or it expires
         self._lost = False
         # Before anything is read: what changes in between comes twice, and is not missed.
         self._watch = store.watch()
         self.read()
-
-    def close(self):
-        """No more events."""
-        self._watch.close()
 
     # --- what is there -------------------------------------------------------------------------------
     @property
@@ -105,20 +106,20 @@ class Listing:
 
     # --- reading -------------------------------------------------------------------------------------
     def read(self):
-        """Every name anew, and every row."""
+        """Every name anew, and every row when it is near."""
         begun = self._timer()
         self._keys = set(self._store)
         self._counts = {}
         for key in self._keys:
             self._count(key, 1)
         self._sort()
-        self._stale = dict.fromkeys(self.names)
+        self._stale = set(self.rows)
         self._lost = False
         ended = self._timer()
         self._may_read = ended + (ended - begun) * READ_SHARE
 
     def poll(self):
-        """Take in what has happened to names. Rows follow by :meth:`fill`."""
+        """Take in what has happened to names."""
         events = self._watch.poll()
         self._lost = self._lost or any(event.key is None for event in events)
         if self._lost and self._timer() >= self._may_read:
@@ -131,38 +132,28 @@ class Listing:
                 self._add(key)
         self._list()
 
-    def fill(self, seconds, around=0):
-        """Read rows for at most so many seconds, but one at least; those near the position `around` first. The names whose
-        rows are others now.
+    def look(self, at, seconds):
+        """Have the rows near the position `at` up to date, or what of them can be read in so many seconds: one at least.
+
+        The names of which the row is another, or whose age reads differently, now.
         """
-        changed = []
         until = self._timer() + seconds
-        near = [key for key in self.names[max(around - 20, 0) : around + 20] if key in self._stale]
-        for key in dict.fromkeys([*near, *self._stale]):
-            del self._stale[key]
-            row = self._row(key)
-            if row is None:
-                self._remove(key)
-            elif row != self.rows.get(key):
-                self.rows[key] = row
+        changed = []
+        for key in self._by_distance(at):
+            row = self.rows.get(key)
+            now = self._clock()
+            if row is None or key in self._stale or _has_expired(row, now):
+                self._stale.discard(key)
+                if self._read_row(key, now) != row:
+                    changed.append(key)
+                if self._timer() >= until:
+                    break
+            elif self._turns.get(key, now + 1) <= now:
+                self._turns[key] = _turn_of(row, now)
                 changed.append(key)
-                self._set_turn(key, self._clock())
-            if self._timer() >= until:
-                break
         self._store.clear_cache()  # values may be big, and are not wanted again
         self._list()
         return changed
-
-    def turned(self):
-        """The names whose age reads differently now. Of those that have expired, the row is read again."""
-        now = self._clock()
-        due = [key for key, turn in self._turns.items() if turn <= now]
-        for key in due:
-            row = self.rows[key]
-            if row.expires_at is not None and row.expires_at <= now:
-                self._stale[key] = None
-            self._set_turn(key, now)
-        return due
 
     # --- inside --------------------------------------------------------------------------------------
     def _count(self, key, change):
@@ -183,14 +174,15 @@ class Listing:
 
     def _add(self, key):
         """`key` was set."""
-        if key not in self._keys:
-            self._keys.add(key)
-            self._count(key, 1)
-            if self._is_here(key):
-                insort(self._order, (place_of(key), key))
-                self._listed = False
-        elif key in self._shown:
-            self._stale[key] = None
+        if key in self._keys:
+            if key in self.rows:
+                self._stale.add(key)
+            return
+        self._keys.add(key)
+        self._count(key, 1)
+        if self._is_here(key):
+            insort(self._order, (place_of(key), key))
+            self._listed = False
 
     def _remove(self, key):
         """There is no `key` any more."""
@@ -203,27 +195,31 @@ class Listing:
             self._listed = False
 
     def _list(self):
-        """Have `names`, and what is known of them, follow the order. A list that is the same stays the same object."""
+        """Have `names` follow the order, and forget rows of others. A list that is the same stays the same object."""
         if self.names is not None and self._listed:
             return
         self.names = [key for _, key in self._order[: self._limit]]
-        self._shown = set(self.names)
         self._listed = True
-        for known in (self.rows, self._stale, self._turns):
-            for key in [key for key in known if key not in self._shown]:
-                del known[key]
-        for key in self.names:
-            if key not in self.rows:
-                self._stale[key] = None
+        shown = set(self.names)
+        for key in [key for key in self.rows if key not in shown]:
+            del self.rows[key]
+            self._turns.pop(key, None)
+            self._stale.discard(key)
 
-    def _set_turn(self, key, now):
-        row = self.rows[key]
-        if row.written_at is None:
-            return
-        turn = now + words.lasts(now - row.written_at)
-        if row.expires_at is not None and row.expires_at > now:
-            turn = min(turn, row.expires_at)
-        self._turns[key] = turn
+    def _by_distance(self, at):
+        """The names near a position, the nearest first."""
+        first = max(at - self._near, 0)
+        near = self.names[first : at + self._near + 1]
+        return [key for _, key in sorted(enumerate(near, first), key=lambda found: abs(found[0] - at))]
+
+    def _read_row(self, key, now):
+        row = self._row(key)
+        if row is None:
+            self._remove(key)
+            return None
+        self.rows[key] = row
+        self._turns[key] = _turn_of(row, now)
+        return row
 
     def _row(self, key):
         """What there is to know of a name; None if it is gone."""
@@ -248,3 +244,12 @@ class Listing:
             entry.persistent,
             None,
         )
+
+
+def _has_expired(row, now):
+    return row.expires_at is not None and row.expires_at <= now
+
+
+def _turn_of(row, now):
+    """When the age of a row reads differently."""
+    return float("inf") if row.written_at is None else now + words.lasts(now - row.written_at)

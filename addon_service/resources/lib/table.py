@@ -1,10 +1,10 @@
-"""The two lists of the browser's window, kept like the listing with as few changes as it takes: what is not touched neither
-flickers nor loses its place.
+"""The two lists of the browser's window, kept like the listing with as few changes as it takes: what is not touched
+neither flickers nor loses its place.
 
-A name's row is a list item whose label is the name; its properties are ``type``, ``size``, ``age``, ``version``, ``kept``
-(``yes``, ``no``, ``all``: because everything is; empty: not known), ``preview``, and ``more`` for the last row, which only
-says how many names are not listed. An author's label is the author, the second label how many names he has, and the
-property ``shown`` is ``yes`` while those are listed.
+A name's row is a list item whose label is the name and whose second label its version; the properties are ``type``,
+``size``, ``age``, ``preview``, ``kept`` (``yes``; ``all``: because everything is; ``?``: not known; empty), and
+``more`` for the last row, which only says how many names are not listed. An author's label is the author, the second
+label how many names he has, and the property ``shown`` is ``yes`` while those are listed.
 """
 
 import xbmc
@@ -17,7 +17,6 @@ from .texts import text
 MORE = 32316
 SEVERAL = 20  # rows: if more than that go, all go
 NAMES_IN_SIGHT, AUTHORS_IN_SIGHT = 12, 13  # so high are the lists of the window
-_NOTHING = dict.fromkeys(("type", "size", "age", "version", "kept", "preview", "more"), "")
 
 
 class Slots:
@@ -25,73 +24,82 @@ class Slots:
 
     The control can be told to show other items as a whole only, and then is at the first one. So an item that is there
     stays; a row that comes moves the words of those behind it, and one item more is needed at the end. What the control is
-    told waits in a queue until the next picture, then all of it is done: what belongs together is told without delay.
+    told waits in a queue until the next picture, then all of it is done: so `show` tells it all, without delay.
+
+    Every property of an item that is set waits until Kodi has drawn its picture. So none is set to nothing.
     """
 
     def __init__(self, control, in_sight):
         self._control = control
         self._in_sight = in_sight
-        self._said = []  # (label, second label, properties) of each item
-        self._new = []  # items that the control was not told of yet
-        self._moved = False  # whether the control is at its first item again
-        control.reset()
+        self._items = []
+        self._said = []  # (label, second label, properties) of each
+        self._known = 0  # how many of the items the control will have, when it was told of what is `_due`
+        self._due = [control.reset]
 
     def __len__(self):
-        return len(self._said)
+        return len(self._items)
 
-    def put(self, at, label, second, properties):
-        """The item there, or one more at the end, says that."""
+    def put(self, at, label, second="", **properties):
+        """The item there, or one more at the end, says that, and has no other properties."""
+        properties = {name: value for name, value in properties.items() if value}
         said = (label, second, properties)
-        if at == len(self._said):
+        if at == len(self._items):
             item = xbmcgui.ListItem(label, second)
-            item.setProperties(properties)
-            self._new.append(item)
+            _set(item, properties)
+            self._items.append(item)
             self._said.append(said)
         elif self._said[at] != said:
             old, self._said[at] = self._said[at], said
-            item = self._control.getListItem(at)
+            item = self._items[at]
             if old[0] != label:
                 item.setLabel(label)
             if old[1] != second:
                 item.setLabel2(second)
-            changed = {name: value for name, value in properties.items() if old[2].get(name) != value}
-            if changed:
-                item.setProperties(changed)
+            changed = dict.fromkeys(old[2], "")
+            changed.update(properties)
+            _set(item, {name: value for name, value in changed.items() if old[2].get(name) != value})
 
     def remove(self, at):
-        """The item there goes."""
-        del self._said[at]
-        self._control.removeItem(at)
-        self._moved = True
+        """The item there goes. Not after one was added, before the next `show`."""
+        del self._items[at], self._said[at]
+        self._known -= 1
+        self._due.append(lambda: self._control.removeItem(at))
 
     def clear(self):
         """All go."""
-        if self._said:
-            self._said = []
-            self._control.reset()
-            self._moved = True
+        self._items, self._said, self._known = [], [], 0
+        self._due = [self._control.reset]
 
     def show(self, at, top):
-        """Show what is new, and be at the position `at`, with the one at `top` the first in sight."""
-        if self._new:
-            self._control.addItems(self._new)
-            self._new = []
-            self._moved = True
-        if self._moved and top:
+        """Show them, and be at the position `at`, with the one at `top` the first in sight."""
+        due, self._due = self._due, []
+        new = self._items[self._known :]
+        self._known = len(self._items)
+        if new:
+            due.append(lambda: self._control.addItems(new))
+        elsewhere = at != self.position()
+        for step in due:
+            step()
+        if due and top:
             # A control scrolls no further than it must for the one that it is at.
-            self._control.selectItem(min(top + self._in_sight, len(self._said)) - 1)
-        if self._moved or at != self.position():
+            self._control.selectItem(min(top + self._in_sight, len(self._items)) - 1)
+        if due or elsewhere:
             self._control.selectItem(at)
-        self._moved = False
 
     def position(self):
         """Where the user is."""
         return max(self._control.getSelectedPosition(), 0)
 
     def top(self):
-        """The first item in sight, as far as Kodi says it: not while a dialog is open."""
+        """The first item in sight."""
         above = xbmc.getInfoLabel(f"Container({self._control.getId()}).Position")
         return max(self.position() - int(above), 0) if above.isdigit() else 0
+
+
+def _set(item, properties):
+    if properties:
+        item.setProperties(properties)
 
 
 class Names:
@@ -153,7 +161,7 @@ class Names:
         """The last row: how many names are not listed."""
         end = len(self._keys)
         if more:
-            self._slots.put(end, self._words[MORE].format(more), "", dict(_NOTHING, more="yes"))
+            self._slots.put(end, self._words[MORE].format(more), more="yes")
             end += 1
         while len(self._slots) > end:
             self._slots.remove(len(self._slots) - 1)
@@ -161,21 +169,21 @@ class Names:
     # --- what they say -------------------------------------------------------------------------------
     def _put(self, at, found, key, now, everything_kept):
         label = words.plain(listing.name_of(key, full=found.author == listing.ALL))
-        self._slots.put(at, label, "", self._columns(found.rows.get(key), now, everything_kept))
-
-    def _columns(self, row, now, everything_kept):
-        if row is None:  # not read yet
-            return _NOTHING
-        kept = "" if row.kept is None else "yes" if row.kept else "no"
-        return {
-            "type": words.plain(self._type(row)),
-            "size": "" if row.size is None else words.size(row.size),
-            "age": "" if row.written_at is None else self._age(now - row.written_at),
-            "version": str(row.version),
-            "kept": "all" if everything_kept and kept != "yes" else kept,
-            "preview": words.plain(row.preview or self._type(row)),
-            "more": "",
-        }
+        row = found.rows.get(key)
+        if row is None:  # out of sight
+            self._slots.put(at, label)
+            return
+        kept = "?" if row.kept is None else "yes" if row.kept else ""
+        self._slots.put(
+            at,
+            label,
+            str(row.version),
+            type=words.plain(self._type(row)),
+            size="" if row.size is None else words.size(row.size),
+            age="" if row.written_at is None else self._age(now - row.written_at),
+            kept="all" if everything_kept and not row.kept else kept,
+            preview=words.plain(row.preview or self._type(row)),
+        )
 
     def _type(self, row):
         if row.missing is None:
@@ -210,8 +218,8 @@ class Authors:
         at, top, current = self._slots.position(), self._slots.top(), self.current()
         self._authors = [author for author, _ in here[1]]
         for position, (author, count) in enumerate(here[1]):
-            shown = {"shown": "yes" if author == found.author else ""}
-            self._slots.put(position, self._label(author), str(count), shown)
+            shown = "yes" if author == found.author else ""
+            self._slots.put(position, self._label(author), str(count), shown=shown)
         while len(self._slots) > len(self._authors):
             self._slots.remove(len(self._slots) - 1)
         wanted = self._authors.index(current if current in self._authors else found.author)

@@ -1,7 +1,7 @@
 """Keys, values and figures as people read them; nothing here knows Kodi or the store.
 
-Values are anybody's: they may be endless, refer to themselves, or raise when asked for their ``repr``. So whatever is made
-of one here is bounded before it is made, not cut afterwards.
+Values are anybody's: they may be endless, refer to themselves, or raise when asked for their ``repr``. So whatever is
+made of one here is bounded before it is made, not cut afterwards.
 """
 
 import pprint
@@ -80,7 +80,7 @@ def pretty(value):
     if type(value) is str and "\n" in value and len(value) <= PRETTY:
         return "\n".join(line if line.isprintable() else repr(line)[1:-1] for line in value.split("\n"))
     bounded = _bounded(value, _Room(ITEMS, PRETTY), 0)
-    return _cut(pprint.pformat(bounded, width=100, sort_dicts=False), 2 * PRETTY)
+    return _cut(pprint.pformat(bounded, width=88, compact=True, sort_dicts=False), 2 * PRETTY)
 
 
 def _cut(text, length):
