@@ -27,6 +27,7 @@ def png(alphas):
 
 
 def square(width):
+    """All of it."""
     return [[255] * width for _ in range(width)]
 
 
@@ -43,6 +44,7 @@ def dot(width):
 
 
 def main():
+    """Write the files."""
     MEDIA.mkdir(parents=True, exist_ok=True)
     (MEDIA / "ipcdatastore-white.png").write_bytes(png(square(8)))
     (MEDIA / "ipcdatastore-dot.png").write_bytes(png(dot(DOT)))

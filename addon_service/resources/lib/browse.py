@@ -261,9 +261,7 @@ class Window(xbmcgui.WindowXMLDialog):
         self._names.show(self._listing, changed, time.time(), everything_kept=self._everything_kept)
         self._authors.show(self._listing)
         if not len(self._names) and self._focus() == NAMES:
-            self.setFocusId(
-                AUTHORS
-            )  # else Kodi moves it to the first control of all, as a list without items cannot have it
+            self.setFocusId(AUTHORS)  # an empty list cannot have it: Kodi would move it anywhere
         row = self._listing.rows.get(self._subject)
         if self._panel == "details" and row is not None and row.version != self._read_version:
             self._describe()

@@ -27,8 +27,8 @@ READ_SHARE = (
 GONE = frozenset(("delete", "expire", "evict"))
 _DIGITS = re.compile("[0-9]+")
 
-# `missing`: None, or what class the value is of that cannot be found here ("" if that is not the reason why it cannot be
-# read); then all that is not known is None.
+# `missing`: None, or which class of the value cannot be found here, "" if it cannot be read for another reason; what is
+# not known then is None.
 Row = namedtuple("Row", "key type preview size written_at expires_at version kept missing")
 
 
@@ -133,9 +133,9 @@ class Listing:
         self._list()
 
     def look(self, at, seconds):
-        """Have the rows near the position `at` up to date, or what of them can be read in so many seconds: one at least.
+        """Have the rows near the position `at` up to date, or as many as can be read in so many seconds, one at least.
 
-        The names of which the row is another, or whose age reads differently, now.
+        The names whose row is another now, or whose age reads differently.
         """
         until = self._timer() + seconds
         changed = []

@@ -23,8 +23,8 @@ class Slots:
     """The items of a list control, which are told what they say when that changes.
 
     The control can be told to show other items as a whole only, and then is at the first one. So an item that is there
-    stays; a row that comes moves the words of those behind it, and one item more is needed at the end. What the control is
-    told waits in a queue until the next picture, then all of it is done: so `show` tells it all, without delay.
+    stays; a row that comes moves the words of those behind it, and one item more is needed at the end. What the control
+    is told waits in a queue until the next picture, then all of it is done: so `show` tells it all, without delay.
 
     Every property of an item that is set waits until Kodi has drawn its picture. So none is set to nothing.
     """

@@ -17,8 +17,8 @@ DEPTH = 8  # of containers in containers; ends those that hold themselves, too
 ITEMS = 400  # of all containers together
 MORE = "…"
 
-# What Kodi takes for its own in a label: formatting, and what is replaced. Between its first character and the rest goes
-# a joiner without any width, so that it is shown as it is.
+# What Kodi takes for its own in a label: formatting, and what is replaced. Between its first character and the rest
+# goes a joiner without any width, so that it is shown as it is.
 _MARKUP = re.compile(
     r"\[(?=/?(?:B|I|LIGHT|UPPERCASE|LOWERCASE|CAPITALIZE|CR|COLOR|TABS)\b)|\$(?=[A-Z]+\[)|\$(?=COMMA|LBRACKET|RBRACKET)"
 )
