@@ -72,6 +72,13 @@ def test_names_in_order_with_numbers_by_size(store):
     assert names(found) == ["20", "100", "a", "B", "b'raw'", "n", "n9", "n10"]
 
 
+def test_authors_with_numbers_by_size(store):
+    store.set_many({(author, "x"): 1 for author in ["a10", "a9", "A1"]})
+    found = listing.Listing(store)
+    assert [author for author, _ in found.authors()] == [listing.ALL, "A1", "a9", "a10"]
+    assert [key[0] for key in found.names] == ["A1", "a9", "a10"]
+
+
 def test_in_the_list_of_all_a_name_says_whose_it_is(store):
     store["script.a", "x"] = 1
     assert listing.name_of(("script.a", "x"), full=True) == "script.a / x"

@@ -22,7 +22,7 @@ from ipc import places
 
 import ipcdatastore
 
-from . import details, listing, words
+from . import details, listing, log, words
 from .table import Authors, Names
 from .texts import text
 
@@ -222,13 +222,18 @@ class Window(xbmcgui.WindowXMLDialog):
     # --- the refresher -------------------------------------------------------------------------------
     def _refresh(self):
         """Until the window is closed."""
+        failed = False
         while not self._finished.wait(LOOK):
-            if self._monitor.abortRequested():
+            if failed or self._monitor.abortRequested():
                 self.close()  # each time: the window may only be about to open
                 continue
-            with self._lock:
-                if self._names is not None:
-                    self._tick()
+            try:
+                with self._lock:
+                    if self._names is not None:
+                        self._tick()
+            except Exception as error:  # noqa: BLE001 - the addon was disabled, say; without this thread Kodi could not quit
+                log.warning(f"the browse window is closed, since it cannot go on: {error!r}")
+                failed = True
 
     def _tick(self):
         """Show what has changed, in the store that the service has by now."""

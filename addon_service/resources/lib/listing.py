@@ -47,12 +47,13 @@ def name_of(key, *, full=False):
 def place_of(key):
     """What keys are sorted by, so that 9 comes before 10: no two have the same."""
     author = author_of(key)
-    name = _DIGITS.sub(_padded, words.word(key if author == OTHERS else key[1]).casefold())
-    return (1, "", name, repr(key)) if author == OTHERS else (0, author.casefold(), name, repr(key))
+    if author == OTHERS:
+        return 1, "", _sortable(words.word(key)), repr(key)
+    return 0, _sortable(author), _sortable(words.word(key[1])), repr(key)
 
 
-def _padded(digits):
-    return digits.group().zfill(20)
+def _sortable(name):
+    return _DIGITS.sub(lambda digits: digits.group().zfill(20), name.casefold())
 
 
 class Listing:
@@ -96,7 +97,7 @@ class Listing:
         if self.author != ALL:
             counts.setdefault(self.author, 0)
         others = [(OTHERS, counts.pop(OTHERS))] if OTHERS in counts else []
-        named = sorted(counts.items(), key=lambda item: (item[0].casefold(), item[0]))
+        named = sorted(counts.items(), key=lambda item: (_sortable(item[0]), item[0]))
         return [(ALL, self.total), *named, *others]
 
     def choose(self, author):
