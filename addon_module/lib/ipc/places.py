@@ -26,6 +26,8 @@ class Place:
         self.images = images
 
     def __eq__(self, other):
+        if not isinstance(other, Place):  # None: there is none
+            return NotImplemented
         return (self.name, self.directory, self.images) == (other.name, other.directory, other.images)
 
     __hash__ = None

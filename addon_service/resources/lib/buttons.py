@@ -15,6 +15,7 @@ import ipcdatastore
 
 from . import checks
 from .texts import text
+from .words import size
 
 REPORT = "selftest.txt"
 
@@ -116,15 +117,6 @@ def clear():
         if dialog.yesno(text(32154), text(32230, count)):
             store.clear()
             dialog.ok(text(32154), text(32231, count))
-
-
-def size(count):
-    """Bytes as people read them."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
 
 
 BUTTONS = {"test": test_connection, "selftest": full_selftest, "browse": browse, "flush": flush, "clear": clear}
