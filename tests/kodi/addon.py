@@ -3,8 +3,9 @@
 SERVICE = "service.ipcdatastore"
 SETTINGS_WINDOW, OK_WINDOW, YESNO_WINDOW, PROGRESS_WINDOW, TEXT_WINDOW = 10140, 12002, 10100, 10101, 10147
 TEXT_OF_DIALOG, TEXT_OF_VIEWER, TITLE = 9, 5, 1  # controls of the default skin
-# Controls of the settings' dialog. Kodi's conditions cannot ask about them: they do not take negative numbers.
-CATEGORIES, SETTINGS = range(-100, -80), range(-80, -20)
+# Controls of the settings' dialog, of Kodi 20 and of 21. Kodi's conditions cannot ask about them: they take no negative
+# numbers.
+CATEGORIES, SETTINGS = {*range(-100, -80), *range(-200, -180)}, {*range(-80, -20), *range(-180, -100)}
 PATIENCE = 5.0
 
 
@@ -92,13 +93,13 @@ class Service:
         self.kodi.wait_for(self.focused, PATIENCE, "a control to have the focus")
 
     def category(self, name):
-        self._go("left", lambda: self._control() in CATEGORIES)
-        self._walk("down", name)
-        self._go("right", lambda: self._control() in SETTINGS)
+        self._go("left", lambda: self._control() in CATEGORIES, "categories")
+        self._go("down", lambda: self.focused() == name, name)
+        self._go("right", lambda: self._control() in SETTINGS, "settings")
 
     def focus(self, label):
         """Go down to the control with this label. Its whole text, with the value."""
-        self._walk("down", label)
+        self._go("down", lambda: self.focused().startswith(label), label)
         return self.focused()
 
     def select(self):
@@ -112,7 +113,7 @@ class Service:
 
     def go(self, key, label):
         """Press `key` until the button with this label has the focus."""
-        self._go(key, lambda: self.focused() == label)
+        self._go(key, lambda: self.focused() == label, label)
 
     def reachable(self):
         """The labels of all controls of this category that a person can get to."""
@@ -137,16 +138,12 @@ class Service:
         self.kodi.press(key)
         self.kodi.wait_for(lambda: self._control() != before, PATIENCE, f"{key} to move the focus")
 
-    def _go(self, key, arrived):
+    def _go(self, key, arrived, what):
+        seen = {}
         while not arrived():
-            self._step(key)
-
-    def _walk(self, key, label):
-        seen = set()
-        while not self.focused().startswith(label):
             if self._control() in seen:
-                raise AssertionError(f"there is no {label!r}")
-            seen.add(self._control())
+                raise AssertionError(f"no {what} among {seen}")
+            seen[self._control()] = self.focused()
             self._step(key)
 
     # --- what scripts show ---------------------------------------------------------------------------

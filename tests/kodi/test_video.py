@@ -33,9 +33,10 @@ CLIPS = {
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    """A folder with a video of each kind."""
-    folder = tmp_path_factory.mktemp("clips")
+def clips(kodi):
+    """A folder with a video of each kind, where that Kodi sees it."""
+    folder = kodi.home.path / "clips"
+    folder.mkdir()
     for name, (arguments, _) in CLIPS.items():
         encode = ["-c:v", "mpeg4", "-q:v", "12", "-pix_fmt", "yuv420p", str(folder / f"{name}.mkv")]
         subprocess.run(["ffmpeg", "-hide_banner", "-loglevel", "error", *arguments, *encode], check=True)
