@@ -117,6 +117,12 @@ def wait_until_up(kodi):
     kodi.wait_for(lambda: kodi.lines("[service.ipcdatastore] self-test: "), 30, "the service's self-test")
 
 
+def reboot(memory):
+    """What a reboot leaves of memory."""
+    for path in memory.iterdir():
+        path.unlink()
+
+
 def problems_of(kodi):
     lines = [line for line in kodi.log().splitlines() if any(problem in line for problem in PROBLEMS)]
     return [line for line in lines if not any(text in line for text in kodi.expected)]

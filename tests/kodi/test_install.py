@@ -12,8 +12,8 @@ MODULE = "script.module.ipc"
 
 def found(kodi, addon_id, installed):
     """What Kodi knows of this addon, if `installed` is so: True, or ``"all"`` with those of repositories."""
-    addons = kodi.rpc("Addons.GetAddons", installed=installed, properties=["version", "enabled"])["addons"]
-    return [addon for addon in addons if addon["addonid"] == addon_id]
+    answer = kodi.rpc("Addons.GetAddons", installed=installed, properties=["version", "enabled"])
+    return [addon for addon in answer.get("addons", []) if addon["addonid"] == addon_id]
 
 
 def test_the_service_is_installed_with_all_that_it_needs(booting, memory, tmp_path):

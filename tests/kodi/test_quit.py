@@ -5,7 +5,7 @@ import pytest
 import ipcdatastore
 
 from .addon import Service
-from .conftest import REGION, images_of, wait_until_up
+from .conftest import REGION, images_of, reboot, wait_until_up
 from .staging import ONE, TWO
 
 # Seconds. A Kodi without any addon takes 1.5, one of them because of the server by which the tests talk to it.
@@ -105,6 +105,7 @@ def quit_with(kodi, memory, functions):
     ids=["nobody", "readers and writers", "waiters", "everybody"],
 )
 def test_kodi_quits_with_scripts_busy(booting, memory, capsys, functions):
+    reboot(memory)  # or the images would go on being written where the last Kodi had its own
     kodi = booting()
     kodi.expected += ["Traceback", "EXCEPTION Thrown"]  # nobody catches what a wait ends with
     times = []

@@ -7,7 +7,7 @@ import pytest
 import ipcdatastore
 
 from .addon import Service
-from .conftest import REGION, images_of, wait_until_up
+from .conftest import REGION, images_of, reboot, wait_until_up
 from .staging import ONE, TWO
 
 PLAIN, MARKED = (ONE, "plain"), (ONE, "marked")
@@ -40,12 +40,6 @@ def use(memory):
                 assert self.store.check() == []
 
     return Use
-
-
-def reboot(memory):
-    """What a reboot leaves of memory."""
-    for path in memory.iterdir():
-        path.unlink()
 
 
 def start_again(kodi):

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import platform
 import time
 
 import ipc
@@ -87,7 +88,9 @@ def describe(report, answered):
     lines.append(text(32205) if answered is None else text(32204, answered * 1000))
     addon = xbmcaddon.Addon(places.SERVICE)
     lines.append(f"ipcdatastore {ipcdatastore.__version__}, {places.SERVICE} {addon.getAddonInfo('version')}")
-    lines.append(f"Kodi {xbmc.getInfoLabel('System.BuildVersion')}, {xbmc.getInfoLabel('System.OSVersionInfo')}")
+    # Not `System.OSVersionInfo`: Kodi finds that out later, and says "Busy".
+    lines.append(f"Kodi {xbmc.getInfoLabel('System.BuildVersion')}")
+    lines.append(f"Python {platform.python_version()}, {platform.platform()}")
     return title, "\n".join(lines)
 
 
