@@ -3,6 +3,7 @@
 ``--kodi-root=DIR`` takes the Kodi that is installed in a Debian root, instead of this machine's.
 """
 
+import functools
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from .harness import Kodi
 
 REGION = "kodi"
 MEMORY = Path("/dev/shm")
+NOTE = "figure"
 # What must not be in Kodi's log, unless a test says that it brought it about.
 PROBLEMS = ("Traceback", "EXCEPTION Thrown", "didn't stop in", "let's kill it", "warning <general>: [service.")
 
@@ -29,6 +31,23 @@ def pytest_addoption(parser):
 
 def pytest_ignore_collect(config):
     return None if config.getoption("--kodi", default=False) else True
+
+
+@pytest.fixture
+def note(record_property):
+    """``note(line)``: print a figure below the results, also if the test ran in another process."""
+    return functools.partial(record_property, NOTE)
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", [])
+    lines = [
+        line for report in reports if report.when == "call" for name, line in report.user_properties if name == NOTE
+    ]
+    if lines:
+        terminalreporter.section("figures")
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

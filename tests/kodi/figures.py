@@ -13,9 +13,11 @@ import tempfile
 from pathlib import Path
 
 from . import staging
-from .conftest import MEMORY, wait_until_up
+from .addon import Service
+from .conftest import MEMORY, reboot, wait_until_up
 from .harness import Kodi
 from .staging import ONE, ROOT, TWO
+from .test_quit import EVERYBODY, quit_with
 
 TIMES = 10  # scripts, where something is measured once in each
 CHANGES = 300
@@ -150,6 +152,16 @@ def measure(kodi):
         yield f"{seen}: 99 of 100", delays[len(delays) * 99 // 100] * 1e3, "ms", None
 
 
+def measure_quits(kodi, memory):
+    """(figure, measured, unit, wanted) of the end of Kodi; it is started for each."""
+    for who, functions in (("with nothing to do", []), (f"with {len(EVERYBODY)} scripts busy", EVERYBODY)):
+        reboot(memory)
+        kodi.start()
+        wait_until_up(kodi)
+        Service(kodi).set("persist", "true")
+        yield f"Kodi quits {who}", quit_with(kodi, memory, functions), "s", 2.0
+
+
 def forget():
     import ipc
 
@@ -179,6 +191,8 @@ def main():
             wait_until_up(kodi)
             version = kodi.label("System.BuildVersion")
             figures = list(measure(kodi))
+            kodi.quit()
+            figures += measure_quits(kodi, memory)
     finally:
         shutil.rmtree(temporary)
         shutil.rmtree(memory)

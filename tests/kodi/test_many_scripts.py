@@ -46,7 +46,7 @@ def still(kodi):
     return seen[-1]
 
 
-def test_scripts_leave_nothing_behind(kodi, outside, capsys):
+def test_scripts_leave_nothing_behind(kodi, outside, note):
     for number in range(WARM_UP):
         kodi.run((ONE, TWO)[number % 2], uses_everything, number)
     series = [still(kodi)]
@@ -54,9 +54,8 @@ def test_scripts_leave_nothing_behind(kodi, outside, capsys):
         for number in range(SCRIPTS):
             assert kodi.run((ONE, TWO)[number % 2], uses_everything, number) == [1, number]
         series.append(still(kodi))
-    with capsys.disabled():
-        print(f"\n{ROUNDS * SCRIPTS} scripts: (descriptors, threads, resident KiB) every {SCRIPTS}:")
-        print("  " + " ".join(map(str, series)))
+    rows = "  ".join(f"{descriptors}/{threads}/{resident}" for descriptors, threads, resident in series)
+    note(f"descriptors/threads/resident KiB after each {SCRIPTS} of {ROUNDS * SCRIPTS} scripts: {rows}")
     descriptors, threads, resident = zip(*series)
     assert max(descriptors) <= descriptors[0] + 1  # Kodi itself opens one now and then
     assert max(threads) <= threads[0] + 1

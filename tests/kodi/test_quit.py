@@ -8,9 +8,9 @@ from .addon import Service
 from .conftest import REGION, images_of, reboot, wait_until_up
 from .staging import ONE, TWO
 
-# Seconds. A Kodi without any addon takes 1.5, one of them because of the server by which the tests talk to it.
-LIMIT = 2.0
-ATTEMPTS = 3  # the machine may be busy with other things
+# Seconds; after 5 Kodi would kill scripts. Without any addon it takes 1.5, one of them due to the server by which the
+# tests talk to it. What it takes on a machine that does nothing else, and whether that is below 2, is in the figures.
+LIMIT = 4.0
 
 
 def is_here(store):
@@ -79,6 +79,7 @@ def waits_for_a_value():
 
 
 WAITERS = [waits_for_a_key, waits_for_a_lock, watches, waits_for_a_value]
+EVERYBODY = [reads, writes, *WAITERS]
 
 
 def quit_with(kodi, memory, functions):
@@ -101,20 +102,17 @@ def quit_with(kodi, memory, functions):
 
 @pytest.mark.parametrize(
     "functions",
-    [[], [reads, writes], WAITERS, [reads, writes, *WAITERS]],
+    [[], [reads, writes], WAITERS, EVERYBODY],
     ids=["nobody", "readers and writers", "waiters", "everybody"],
 )
-def test_kodi_quits_with_scripts_busy(booting, memory, capsys, functions):
+def test_kodi_quits_with_scripts_busy(booting, memory, note, functions):
     reboot(memory)  # or the images would go on being written where the last Kodi had its own
     kodi = booting()
     kodi.expected += ["Traceback", "EXCEPTION Thrown"]  # nobody catches what a wait ends with
-    times = []
-    while not times or (times[-1] >= LIMIT and len(times) < ATTEMPTS):
-        kodi.start()
-        wait_until_up(kodi)
-        Service(kodi).set("persist", "true")
-        times.append(quit_with(kodi, memory, functions))
-        assert "didn't stop in" not in kodi.log()
-    with capsys.disabled():
-        print(f"\nKodi quit in {', '.join(f'{seconds:.2f} s' for seconds in times)} with {len(functions)} scripts busy")
-    assert times[-1] < LIMIT
+    kodi.start()
+    wait_until_up(kodi)
+    Service(kodi).set("persist", "true")
+    seconds = quit_with(kodi, memory, functions)
+    assert "didn't stop in" not in kodi.log()
+    note(f"Kodi quit in {seconds:.2f} s with {len(functions)} scripts busy")
+    assert seconds < LIMIT
