@@ -41,9 +41,8 @@ def note(record_property):
 
 def pytest_terminal_summary(terminalreporter):
     reports = terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", [])
-    lines = [
-        line for report in reports if report.when == "call" for name, line in report.user_properties if name == NOTE
-    ]
+    properties = [pair for report in reports if report.when == "call" for pair in report.user_properties]
+    lines = [line for name, line in properties if name == NOTE]
     if lines:
         terminalreporter.section("figures")
     for line in lines:
