@@ -17,7 +17,6 @@ from .errors import (
     RegionNotFoundError,
 )
 from .layout import DEFAULT_MAX_SIZE, EVICT_POLICIES, STATE, STATE_DAMAGED, STATE_LIVE, WRITE_VERSION
-from .lockfile import LockFile
 from .region import Policy, Region, create, is_stale, remove_leftovers
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
@@ -56,6 +55,8 @@ def creation_lock(path: str, timeout: float) -> Any:
     try:
         from filelock import FileLock
     except ImportError:  # in a Kodi addon, which brings nothing but this library
+        from .lockfile import LockFile
+
         return LockFile(path, timeout)
 
     try:

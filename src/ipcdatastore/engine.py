@@ -7,8 +7,8 @@ survives ``fork`` (the child opens the region again at its first use) and refuse
 from __future__ import annotations
 
 import time
-import weakref
 from _thread import allocate_lock
+from _weakref import ref
 from zlib import crc32
 
 from . import place, platform
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 MIN_SIZE = PAGE
 _EVICT_NAMES = {number: name for name, number in EVICT_POLICIES.items()}
-_handles: weakref.WeakSet[Engine] = weakref.WeakSet()
+_handles: Dict[int, ref[Engine]] = {}  # by id: `weakref`, which has sets of such, is a fifth of the import time
 
 
 class _Closed:
@@ -112,7 +112,7 @@ class Engine:
         if options.mode == "n":
             self.clear()
         self._apply_policy()
-        _handles.add(self)
+        _remember(self)
 
     # --- opening -------------------------------------------------------------------------------------
     def _attach(self, region: Region) -> None:
@@ -380,7 +380,7 @@ class Engine:
             raise
         self.closed = self._stale = True
         self.writer.drop_bell()
-        _handles.discard(self)
+        _handles.pop(id(self), None)
         self.region.close(_Closed(self._refuse))
 
     def check_open(self) -> None:
@@ -431,9 +431,16 @@ class Engine:
             self._stale = False
 
 
+def _remember(engine: Engine) -> None:
+    name, forget = id(engine), _handles.pop
+    _handles[name] = ref(engine, lambda _: forget(name, None))
+
+
 def _after_fork_in_child() -> None:
-    for engine in list(_handles):
-        engine.after_fork()
+    for reference in list(_handles.values()):
+        engine = reference()
+        if engine is not None:
+            engine.after_fork()
 
 
 platform.at_fork_in_child(_after_fork_in_child)

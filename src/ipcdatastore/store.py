@@ -7,7 +7,7 @@ else about a read is in :meth:`Datastore._get`. Nothing may be added to the hot 
 from __future__ import annotations
 
 import time
-import weakref
+from _weakref import ref  # `weakref` is a fifth of the import time
 from collections import namedtuple
 from collections.abc import MutableMapping
 
@@ -121,7 +121,7 @@ class Datastore(Base):
         self._entries = self._cache.entries
         self._region = engine.region
         # To be told of a fork and of `close`. A mapping has no hash, so no WeakSet.
-        engine.views[:] = [view for view in engine.views if view() is not None] + [weakref.ref(self)]
+        engine.views[:] = [view for view in engine.views if view() is not None] + [ref(self)]
         self.uncached_reads = 0
 
     # --- reading -------------------------------------------------------------------------------------
