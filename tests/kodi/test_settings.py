@@ -155,12 +155,12 @@ def test_what_depends_on_a_switch_is_enabled_by_it(service):
     service.focus("Share what is playing")
     service.select()
     service.kodi.wait_for(lambda: service.focused().endswith("(*)"))
-    assert service.is_enabled("Show it as a notification")
+    service.kodi.wait_for(lambda: service.is_enabled("Show it as a notification"))  # the dialog is in no hurry
     assert service.is_enabled("Which values")
     service.focus("Show values in the skin")
     service.select()
     service.kodi.wait_for(lambda: service.focused().endswith("( )"))
-    assert not service.is_enabled("Which values")
+    service.kodi.wait_for(lambda: not service.is_enabled("Which values"))
 
 
 def test_the_service_is_switched_off_and_on_by_keys(kodi, service):
