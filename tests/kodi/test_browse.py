@@ -22,6 +22,11 @@ def until(kodi, name, wanted):
     kodi.wait_for(lambda: kodi.label(name) == wanted, SOON, f"{name} to be {wanted!r}")
 
 
+def holds(kodi, name, wanted):
+    """Wait until `wanted` is in an InfoLabel: a text box has its text one frame after its window."""
+    kodi.wait_for(lambda: wanted in kodi.label(name), SOON, f"{wanted!r} in {name}")
+
+
 def row(column, at=0):
     return f"Container(50).ListItemAbsolute({at}).{column}"
 
@@ -65,8 +70,8 @@ def test_an_empty_store(kodi, browse):
     browse()
     assert kodi.label("Container(40).ListItemAbsolute(0).Label") == "All"
     assert kodi.label("Container(50).NumItems") == "0"
-    assert "Region kodi" in kodi.label("Control.GetLabel(11)")
-    assert "the service runs" in kodi.label("Control.GetLabel(11)")
+    holds(kodi, "Control.GetLabel(11)", "Region kodi")
+    holds(kodi, "Control.GetLabel(11)", "the service runs")
 
 
 def test_columns_of_a_row(kodi, browse, store):
@@ -117,10 +122,10 @@ def test_details(kodi, browse, store):
     press(kodi, "select")
     panel(kodi, "details")
     until(kodi, "Control.GetLabel(91)", "x")
-    assert "('script.one', 'x')" in kodi.label("Control.GetLabel(92)")
-    assert "{'inner': 1}" in kodi.label("Control.GetLabel(92)")
+    holds(kodi, "Control.GetLabel(92)", "('script.one', 'x')")
+    holds(kodi, "Control.GetLabel(92)", "{'inner': 1}")
     store["script.one", "x"] = "changed meanwhile"
-    kodi.wait_for(lambda: "changed meanwhile" in kodi.label("Control.GetLabel(92)"), SOON, "the new value")
+    holds(kodi, "Control.GetLabel(92)", "changed meanwhile")
     press(kodi, "back")
     panel(kodi, "")
     until(kodi, "System.CurrentControlId", "50")
@@ -152,7 +157,7 @@ def test_delete_asks(kodi, browse, store, sure):
     press(kodi, "select")
     panel(kodi, "question")
     until(kodi, "System.CurrentControlId", "82")
-    assert "script.one / x" in kodi.label("Control.GetLabel(81)")
+    holds(kodi, "Control.GetLabel(81)", "script.one / x")
     if sure:
         press(kodi, "right")
         until(kodi, "System.CurrentControlId", "83")
