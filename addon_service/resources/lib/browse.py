@@ -33,6 +33,7 @@ SHOW, KEEP, DROP, DELETE, READ = MENU = 71, 72, 73, 74, 75
 QUESTION, NO, YES = 81, 82, 83
 HEADING, TEXT, SCROLL, LEAVE_DETAILS = 91, 92, 94, 95
 BACKDROPS = (79, 89, 99)
+NOTHING = 0  # has the focus
 
 PANEL = "panel"  # the property that says which one is open: "menu", "question", "details", or none
 KEEPABLE, DROPPABLE = "keepable", "droppable"  # properties of the menu
@@ -201,8 +202,8 @@ class Window(xbmcgui.WindowXMLDialog):
     def _focus(self):
         try:
             return self.getFocusId()
-        except RuntimeError:  # nothing has it
-            return 0
+        except RuntimeError:
+            return NOTHING
 
     def _focus_on_lists(self):
         """On the names if there are any."""
@@ -265,8 +266,8 @@ class Window(xbmcgui.WindowXMLDialog):
         changed = self._listing.look(self._names.position(), patience)
         self._names.show(self._listing, changed, time.time(), everything_kept=self._everything_kept)
         self._authors.show(self._listing)
-        if not len(self._names) and self._focus() == NAMES:
-            self.setFocusId(AUTHORS)  # an empty list cannot have it: Kodi would move it anywhere
+        if not (len(self._names) or self._panel) and self._focus() in (NAMES, NOTHING):
+            self.setFocusId(AUTHORS)  # an empty list cannot have it: Kodi moves it anywhere, or away
         row = self._listing.rows.get(self._subject)
         if self._panel == "details" and row is not None and row.version != self._read_version:
             self._describe()
