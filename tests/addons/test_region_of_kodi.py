@@ -150,6 +150,7 @@ class TestTwo:
         region = make()
         region.tick()
         assert dict(region.store) == {"kept": 1} == dict(other)
+        other.close()
         assert region.store.stats()["snapshot_directory"] == images
         assert kodi.notifications == []
         backup = os.path.join(images + ".before", "made-without-images.backup")
