@@ -33,6 +33,14 @@ def check_name(name: str) -> str:
             f"the name {name!r} is not usable: 1 to {MAX_NAME} bytes, no leading dot, no blanks at the ends",
             name=name,
         )
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError as error:
+        raise InvalidNameError(
+            f"the name {name!r} cannot be a file's here, where names are in {error.encoding}: use ASCII letters, or "
+            "another locale",
+            name=name,
+        ) from error
     return name
 
 

@@ -26,6 +26,12 @@ def default_settings():
     return dict(entry.findall(text))
 
 
+def whole(text):
+    """`text`, as it is; what the real Kodi dies of is an error."""
+    text.encode("utf-8")
+    return text
+
+
 class Kodi:
     """One Kodi, and the four modules by which scripts reach it."""
 
@@ -83,7 +89,7 @@ class Kodi:
             Monitor=Monitor,
             Player=Player,
             getInfoLabel=lambda label: kodi.labels[label],
-            log=lambda line, level: kodi.log.append((level, line)),
+            log=lambda line, level: kodi.log.append((level, whole(line))),
         )
 
     def _xbmcaddon(self):
@@ -120,24 +126,24 @@ class Kodi:
                 return kodi.properties.get(name.lower(), "")
 
             def setProperty(self, name, value):  # noqa: N802
-                kodi.properties[name.lower()] = value
+                kodi.properties[whole(name).lower()] = whole(value)
 
             def clearProperty(self, name):  # noqa: N802
                 kodi.properties.pop(name.lower(), None)
 
         class Dialog:
             def ok(self, heading, message):
-                kodi.dialogs.append((heading, message))
+                kodi.dialogs.append((heading, whole(message)))
 
             def textviewer(self, heading, message, usemono=False):
-                kodi.dialogs.append((heading, message))
+                kodi.dialogs.append((heading, whole(message)))
 
             def yesno(self, heading, message):
-                kodi.dialogs.append((heading, message))
+                kodi.dialogs.append((heading, whole(message)))
                 return kodi.answers.pop(0)
 
             def notification(self, heading, message, icon, time, sound):
-                kodi.notifications.append(message)
+                kodi.notifications.append(whole(message))
 
         class DialogProgress:
             def create(self, heading, message=""):

@@ -22,7 +22,10 @@ def tick(bridge, outside, wishes):
     store = outside()
 
     def tick(**changes):
-        bridge.tick(store, wishes._replace(**changes))
+        for _ in range(10_000):
+            if not bridge.tick(store, wishes._replace(**changes)):
+                return
+        pytest.fail("it never comes to an end")
 
     return tick
 
@@ -95,6 +98,93 @@ def test_an_object_of_another_addon_is_not_shown(kodi, outside, tick, monkeypatc
     monkeypatch.delattr(f"{__name__}.Unknown")
     tick()
     assert kodi.properties == {"ipc.skin.b": "fine"}
+
+
+class Rude:
+    """Asked what it is, it wants to end the program; or it raises."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __str__(self):
+        raise self.error
+
+
+class Ends:
+    """The same when it is read."""
+
+    def __reduce__(self):
+        return exit_now, ()
+
+
+def exit_now():
+    raise SystemExit("a value that ends who reads it")
+
+
+def endless():
+    value = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize("make", [lambda: Rude(ValueError("no")), lambda: Rude(SystemExit()), Ends])
+def test_a_value_that_raises_is_not_shown(kodi, outside, tick, make):
+    store = outside()
+    store[("skin", "a")] = make()
+    store[("skin", "b")] = "fine"
+    tick()
+    assert kodi.properties == {"ipc.skin.b": "fine"}
+
+
+def test_a_value_without_end_has_one(kodi, outside, tick):
+    store = outside()
+    store[("skin", "a")] = endless()
+    store[("skin", "b")] = list(range(10**5))
+    store[("skin", "c")] = "long" * 10**6
+    tick()
+    assert kodi.properties["ipc.skin.a"] == "…"
+    assert kodi.properties["ipc.skin.b"].endswith(" / 999")
+    assert len(kodi.properties["ipc.skin.c"]) == 100_000
+
+
+def test_what_kodi_would_die_of(kodi, outside, tick):
+    """Names of files that are not UTF-8 come to Python with halves of surrogate pairs."""
+    store = outside()
+    store[("skin", "a")] = "caf\udce9.mkv"
+    store[("skin", "\ud800")] = {"\udfff": "x"}
+    tick()
+    assert kodi.properties == {"ipc.skin.a": "caf?.mkv", "ipc.skin.?.?": "x"}
+
+
+def test_names_that_are_one_to_kodi(kodi, outside, tick):
+    store = outside()
+    store[("skin", "Case")] = "first"
+    tick()
+    store[("skin", "case")] = "second"
+    tick()
+    assert kodi.properties == {"ipc.skin.case": "second"}
+    del store[("skin", "Case")]
+    tick()
+    assert kodi.properties == {"ipc.skin.case": "second"}
+    store[("skin", "Case")] = {"x": "y"}
+    store[("skin", "case.X")] = "third"
+    tick()
+    assert kodi.properties == {"ipc.skin.case": "second", "ipc.skin.case.x": "third"}
+    del store[("skin", "case.X")]
+    tick()
+    assert kodi.properties == {"ipc.skin.case": "second", "ipc.skin.case.x": "y"}
+
+
+def test_a_tick_takes_so_long_and_no_longer(kodi, outside, bridge, wishes, load, monkeypatch):
+    store = outside()
+    for number in range(10):
+        store[("skin", number)] = "x"
+    monkeypatch.setattr(load("bridge"), "BUDGET", 0.0)
+    assert bridge.tick(store, wishes)
+    assert kodi.properties == {}
+    monkeypatch.setattr(load("bridge"), "BUDGET", 1000.0)
+    bridge.tick(store, wishes)
+    assert len(kodi.properties) == 10
 
 
 def test_only_what_changed_is_written(kodi, outside, tick, monkeypatch):

@@ -16,7 +16,7 @@ def host(load, kodi):
 def run(load, kodi, *steps):
     """The whole service; each of `steps` happens in one wait for Kodi's end."""
     kodi.steps = list(steps)
-    load("host").main()
+    load("host").main(load("monitor").Monitor())
 
 
 def changed(kodi, **settings):
@@ -46,9 +46,8 @@ def test_up_tested_and_down(load, kodi, outside):
 
 
 def test_kodi_ends_during_the_self_test(load, kodi):
-    host = load("host")
     kodi.aborted = True
-    host.main()
+    load("host").main(load("monitor").Monitor())
     assert "self-test" not in kodi.lines()
     assert "stopped" in kodi.lines()
 
@@ -88,6 +87,7 @@ def test_another_size(load, kodi, outside):
 def test_a_move(load, kodi, outside):
     store = outside()
     run(load, kodi, lambda: store.set("a", 1), changed(kodi, place="data"), pause)
+    store.close()
     moved = load("settings").read().place.directory
     with ipcdatastore.open("kodi", directory=moved, mode="w") as there:
         assert there["a"] == 1
@@ -133,8 +133,50 @@ def test_a_full_store_is_told_and_harms_nothing(host, kodi, outside):
         except ipcdatastore.StoreFullError:
             continue
         pytest.fail("it never was full")
-    host.video.close()
+    host.video.close(None)
     for _ in range(3):
         host.tick()
     assert host.region.is_keeper
     assert len(kodi.notifications) <= 1
+
+
+def test_the_addon_is_disabled_before_it_has_begun(load, kodi):
+    kodi.has_service = False
+    load("host").main(load("monitor").Monitor())
+    assert "not started" in kodi.lines()
+
+
+def test_the_addon_is_disabled_while_it_runs(load, kodi):
+    def disabled():
+        kodi.has_service = False
+        changed(kodi)()
+
+    run(load, kodi, disabled, pause)
+    assert "no settings any more" in kodi.lines()
+    assert kodi.lines().endswith("stopped")
+
+
+def test_a_fault_of_ours_is_survived(host, kodi, monkeypatch):
+    host.tick()
+
+    def fail(*arguments):
+        raise ZeroDivisionError("a fault")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.bridge, "tick", fail)
+        for _ in range(3):
+            host._not_before = 0.0
+            host.tick()
+    assert kodi.lines().count("ZeroDivisionError: a fault") == 1
+    host._not_before = host.region._due = 0.0
+    host.tick()
+    assert host.region.is_keeper
+
+
+def test_what_plays_is_not_left_behind(host, kodi, outside):
+    host.wishes = host.wishes._replace(serve_video=True)
+    host.tick()
+    key = ("service.ipcdatastore", "videodata")
+    outside()[key] = {"pwidth": 1}
+    host.close()
+    assert outside()[key] is None

@@ -81,7 +81,7 @@ def test_authors_with_numbers_by_size(store):
 
 def test_in_the_list_of_all_a_name_says_whose_it_is(store):
     store["script.a", "x"] = 1
-    assert listing.name_of(("script.a", "x"), full=True) == "script.a / x"
+    assert listing.name_of(("script.a", "x"), full=True) == "x  ·  script.a"
     assert listing.name_of("x", full=True) == "x"
 
 

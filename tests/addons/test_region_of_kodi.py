@@ -1,11 +1,13 @@
 """The service's region: started, followed, taken over, mended, moved, and brought back from its images."""
 
 import os
+import threading
+import time
 
 import pytest
 
 import ipcdatastore
-from ipcdatastore import Service, layout
+from ipcdatastore import Service, engine, layout, lockfile
 
 
 @pytest.fixture
@@ -27,6 +29,23 @@ def make(load, settings):
         if region.store is not None:
             assert region.store.check() == []
         region.close()
+
+
+def backups(kodi, directory):
+    """What those hold that were made of regions before something took their place."""
+    found = []
+    for path in kodi.home.glob("profile/addon_data/service.ipcdatastore/images/kodi.before/*.backup"):
+        with ipcdatastore.open("look", directory=directory, mode="n") as store:
+            store.restore(path)
+            found.append(dict(store))
+            assert str(path) in kodi.lines()
+    return found
+
+
+def release_locks():
+    """As the kernel does when a process dies."""
+    for lock in list(lockfile._held):
+        lock.release()
 
 
 def now(region):
@@ -153,11 +172,7 @@ class TestTwo:
         other.close()
         assert region.store.stats()["snapshot_directory"] == images
         assert kodi.notifications == []
-        backup = os.path.join(images + ".before", "made-without-images.backup")
-        assert backup in kodi.lines()
-        with ipcdatastore.open("look", directory=directory) as store:
-            store.restore(backup)
-            assert dict(store) == {"of the program": 2}
+        assert backups(kodi, directory) == [{"of the program": 2}]
         region.store["later"] = 3
         region.close()
         os.unlink(directory / "kodi.region")
@@ -201,24 +216,142 @@ class TestMending:
         assert dict(region.store) == {"a": 1}
 
 
+class Killed(BaseException):
+    """Kodi was killed."""
+
+
 class TestMove:
-    def test_everything_goes_along(self, make, kodi, load, settings, directory):
+    @pytest.fixture(autouse=True)
+    def _at_once(self, load, monkeypatch):
+        monkeypatch.setattr(load("region"), "NOTICED", 0.0)
+
+    @pytest.fixture
+    def begun(self, make, kodi, settings):
+        """A region with two values; and the settings that move it."""
         region = make()
         region.tick()
-        old = region.wishes
         region.store.set("a", 1, persist=True)
         region.store["b"] = [2]
         kodi.settings["place"] = "data"
-        new = settings.read()
+        return region, settings.read()
+
+    def there(self, kodi):
+        return kodi.home / "profile/addon_data/service.ipcdatastore/region"
+
+    def test_everything_goes_along(self, begun, kodi, load, directory):
+        region, wishes = begun
         module = load("region")
-        assert module.wants_move(old, new)
-        moved = module.move(region, new)
+        assert module.wants_move(region.wishes, wishes)
+        moved = module.move(region, wishes)
         assert moved.is_keeper
         assert dict(moved.store) == {"a": 1, "b": [2]}
-        assert moved.store.stats()["path"] == os.path.join(new.place.directory, "kodi.region")
+        assert moved.store.stats()["path"] == str(self.there(kodi) / "kodi.region")
         assert moved.store.check() == []
-        assert not os.path.exists(directory / "kodi.region")
-        assert not os.path.exists(kodi.home / "temp/ipcdatastore.move")
+        assert list(directory.glob("*.region")) == []
+        assert not (self.there(kodi).parent / "moving").exists()
+        assert list((kodi.home / "temp").iterdir()) == []
+        assert kodi.properties["ipcdatastore.region"].split("\n")[1] == str(self.there(kodi))
+        moved.close()
+
+    def test_and_back(self, begun, kodi, load, settings):
+        region, wishes = begun
+        moved = load("region").move(region, wishes)
+        moved.store["c"] = 3
+        kodi.settings["place"] = "auto"
+        back = load("region").move(moved, settings.read())
+        assert dict(back.store) == {"a": 1, "b": [2], "c": 3}
+        back.close()
+
+    def test_what_the_new_place_held_is_kept(self, begun, kodi, load, directory):
+        region, wishes = begun
+        self.there(kodi).mkdir(parents=True, mode=0o700)
+        with ipcdatastore.open("kodi", directory=self.there(kodi)) as store:
+            store["old"] = "there"
+        moved = load("region").move(region, wishes)
+        assert dict(moved.store) == {"a": 1, "b": [2]}
+        moved.close()
+        assert {"old": "there"} in backups(kodi, directory)
+
+    def test_no_room_there(self, begun, kodi, load, directory):
+        region, wishes = begun
+        region.store["large"] = bytes(2 << 20)
+        stays = load("region").move(region, wishes._replace(max_size=1 << 20))
+        assert stays.is_keeper
+        assert sorted(stays.store) == ["a", "b", "large"]
+        assert stays.store.stats()["path"] == str(directory / "kodi.region")
+        assert "the store stays where it was" in kodi.notifications[0]
+        assert kodi.properties["ipcdatastore.region"].split("\n")[1] == str(directory)
+        stays.close()
+
+    def test_another_program_has_the_new_place(self, begun, kodi, load, directory):
+        region, wishes = begun
+        self.there(kodi).mkdir(parents=True, mode=0o700)
+        with Service("kodi", directory=self.there(kodi), persist=None) as other:
+            other.store["theirs"] = 1
+            stays = load("region").move(region, wishes)
+            assert dict(stays.store) == {"a": 1, "b": [2]}
+            assert dict(other.store) == {"theirs": 1}
+            stays.close()
+
+    @pytest.mark.parametrize("step", ["rename", "unlink", "backup", "restore"])
+    @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+    def test_killed_in_the_middle(self, begun, kodi, load, make, monkeypatch, step, late):
+        """Whatever was done: the next start has everything, in the new place."""
+        region, wishes = begun
+        kind, name = (os, step) if hasattr(os, step) else (ipcdatastore.Datastore, step)
+        real = getattr(kind, name)
+
+        def killed(*arguments):
+            if late:
+                real(*arguments)
+            raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, name, killed)
+            with pytest.raises(Killed):
+                load("region").move(region, wishes)
+        forgotten = [handle() for handle in engine._handles.values()]
+        for handle in forgotten:
+            handle.close()
+        release_locks()
+        if step == "rename" and not late:  # nothing has happened yet: it is where it was
+            kodi.settings["place"] = "auto"
+        again = make()
+        again.tick()
+        assert again.is_keeper, kodi.lines()
+        assert dict(again.store) == {"a": 1, "b": [2]}
+        assert not (self.there(kodi).parent / "moving").exists()
+
+    def test_no_acknowledged_write_is_lost(self, begun, load, kodi, directory, monkeypatch):
+        """Two programs count on, and open the store again where it is, while it moves."""
+        monkeypatch.setattr(load("region"), "NOTICED", 0.3)
+        region, wishes = begun
+        counted, stop = [0, 0], threading.Event()
+
+        def count(number):
+            place = directory
+            while not stop.is_set():
+                try:
+                    with ipcdatastore.open("kodi", directory=place, mode="w") as store:
+                        while not stop.is_set():
+                            store.increment("sum")
+                            counted[number] += 1
+                except (ipcdatastore.RegionNotFoundError, ipcdatastore.ClosedError):
+                    place = self.there(kodi) if "moved from" in kodi.lines() else directory
+
+        threads = [threading.Thread(target=count, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        while not all(counted):
+            time.sleep(0.001)
+        moved = load("region").move(region, wishes)
+        before = sum(counted)
+        while sum(counted) < before + 10:
+            time.sleep(0.001)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert moved.store["sum"] == sum(counted)
         moved.close()
 
     @pytest.mark.parametrize(

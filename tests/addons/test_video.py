@@ -23,8 +23,20 @@ def store(outside):
 
 
 @pytest.fixture
-def video(load, store, wishes):
-    video = load("video").Video()
+def make(load):
+    class Often(load("video").Video):
+        """Looks as often as it takes: two looks must agree."""
+
+        def tick(self, store, wishes):
+            for _ in range(3):
+                super().tick(store, wishes)
+
+    return Often
+
+
+@pytest.fixture
+def video(make, store, wishes):
+    video = make()
     video.tick(store, wishes)
     return video
 
@@ -96,10 +108,10 @@ def test_labels_come_late(video, kodi, store, wishes):
 
 def test_labels_never_come(video, kodi, store, wishes):
     play(kodi, {})
-    for _ in range(200):
-        video.tick(store, wishes)
+    kodi.players[-1].until = 0.0
+    kodi.labels.update(FULL_HD)
+    video.tick(store, wishes)
     assert store[KEY] is None
-    assert kodi.players[-1].looks == 0
 
 
 @pytest.mark.parametrize("end", ["onPlayBackStopped", "onPlayBackEnded", "onPlayBackError"])
@@ -122,6 +134,27 @@ def test_the_next_one_of_a_list(video, kodi, store, wishes):
     assert store[KEY]["pwidth"] == 640
 
 
+def test_two_looks_must_agree(load, kodi, store, wishes):
+    """Between two videos Kodi tells the size of one and the shape of the other."""
+    video = load("video").Video()
+    video.tick(store, wishes)
+    play(kodi, labels(720, 576, "1.78"))
+    video.tick(store, wishes)
+    kodi.labels.update(labels(720, 576, "1.25"))
+    video.tick(store, wishes)
+    assert store[KEY] is None
+    video.tick(store, wishes)
+    assert store[KEY]["dar"] == 1.25
+
+
+def test_the_same_again_is_announced_too(video, kodi, store, wishes):
+    wishes = wishes._replace(show_data=True)
+    for _ in range(2):
+        play(kodi, FULL_HD)
+        video.tick(store, wishes)
+    assert len(kodi.notifications) == 2
+
+
 def test_music(video, kodi, store, wishes):
     play(kodi, FULL_HD)
     kodi.playing = False
@@ -133,13 +166,13 @@ def test_the_notification(video, kodi, store, wishes):
     play(kodi, FULL_HD)
     for _ in range(3):
         video.tick(store, wishes._replace(show_data=True))
-    assert kodi.notifications == ["1920 × 1080 at 23.976 frames a second, shape 1.78"]
+    assert kodi.notifications == ["1920 × 1080 · 23.976 fps · 1.78"]
 
 
-def test_switched_on_while_something_plays(load, kodi, store, wishes):
+def test_switched_on_while_something_plays(make, kodi, store, wishes):
     kodi.playing = True
     kodi.labels.update(FULL_HD)
-    video = load("video").Video()
+    video = make()
     video.tick(store, wishes._replace(serve_video=False))
     assert KEY not in store
     video.tick(store, wishes)

@@ -77,7 +77,7 @@ def test_an_empty_store(kodi, browse):
 def test_columns_of_a_row(kodi, browse, store):
     browse(x=[1, 2])
     until(kodi, row("Property(type)"), "list")
-    assert kodi.label(row("Label")) == "script.one / x"
+    assert kodi.label(row("Label")) == "x  ·  script.one"
     assert kodi.label(row("Property(preview)")) == "[1, 2]"
     assert kodi.label(row("Property(size)")).endswith(" B")
     assert kodi.label(row("Property(age)")).endswith(" s")
@@ -93,7 +93,7 @@ def test_changes_are_seen_without_a_key(kodi, browse, store):
     until(kodi, row("Property(type)"), "str")
     store["script.one", "a"] = 1
     until(kodi, "Container(50).CurrentItem", "3")  # still at d
-    assert kodi.label("Container(50).ListItem.Label") == "script.one / d"
+    assert kodi.label("Container(50).ListItem.Label") == "d  ·  script.one"
     del store["script.one", "a"]
     until(kodi, "Container(50).CurrentItem", "2")
     store["script.two", "x"] = 1
@@ -157,7 +157,7 @@ def test_delete_asks(kodi, browse, store, sure):
     press(kodi, "select")
     panel(kodi, "question")
     until(kodi, "System.CurrentControlId", "82")
-    holds(kodi, "Control.GetLabel(81)", "script.one / x")
+    holds(kodi, "Control.GetLabel(81)", "x  ·  script.one")
     if sure:
         press(kodi, "right")
         until(kodi, "System.CurrentControlId", "83")

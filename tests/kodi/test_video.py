@@ -118,7 +118,7 @@ def test_the_notification_is_shown_when_it_is_wanted(kodi, service, clips, play)
     service.set("showdata", "true")
     line = service.log_since(lambda: play(clips / "wide.mkv"), "notification: ")
     kodi.wait_for(notified, 5, "the notification")
-    assert line.endswith("720 × 576 at 50 frames a second, shape 1.78")
+    assert line.endswith("720 × 576 · 50 fps · 1.78")
 
 
 def test_switched_on_while_something_plays(kodi, service, outside, clips, play):

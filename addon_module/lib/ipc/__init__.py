@@ -82,10 +82,12 @@ class KodiEnds:
     `grace` is for how many seconds after that waits go on: a service has something to finish.
     """
 
-    def __init__(self, grace=0.0):
-        import xbmc
+    def __init__(self, grace=0.0, monitor=None):
+        if monitor is None:
+            import xbmc
 
-        self.monitor = xbmc.Monitor()  # it only learns of what comes after it
+            monitor = xbmc.Monitor()  # it only learns of what comes after it
+        self.monitor = monitor
         self.grace = grace
         self.until = None
 
@@ -104,9 +106,9 @@ class KodiEnds:
 _ends = None
 
 
-def end_waits_with_kodi(grace=0.0):
-    """Have every wait in this script end soon after Kodi wants the script to end."""
+def end_waits_with_kodi(grace=0.0, monitor=None):
+    """Have every wait in this script end soon after Kodi wants the script to end; `monitor` is the script's own."""
     global _ends  # noqa: PLW0603 - of the script, like the hook that it is for
     if _ends is None:
-        _ends = KodiEnds(grace)
+        _ends = KodiEnds(grace, monitor)
         ipcdatastore.on_wait(_ends)

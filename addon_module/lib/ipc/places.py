@@ -10,6 +10,9 @@ SERVICE = "service.ipcdatastore"
 DEFAULT_NAME = "kodi"
 PROPERTY = "ipcdatastore.region"  # of Kodi's home window, while the service runs: name, directory, directory of images
 HOME = 10000
+MOVING = "moving"
+PATIENCE = 10.0  # seconds that a move may take; longer, and it was interrupted
+LOOK = 0.02
 
 MEMORY_DIRECTORIES = ("/dev/shm", "/run/shm")
 PROFILE = "special://profile/addon_data/" + SERVICE
@@ -42,19 +45,40 @@ def current():
 
 
 def published():
-    """The place that the running service published; None if none runs."""
-    text = xbmcgui.Window(HOME).getProperty(PROPERTY)
+    """The place that the running service published; None if none runs.
+
+    While the region is being moved this waits: a second one, made where it was or will be, would be lost.
+    """
+    window = xbmcgui.Window(HOME)
+    text = window.getProperty(PROPERTY)
+    if text == MOVING:
+        text = _wait_for_move(window)
     if not text:
         return None
     name, directory, images = text.split("\n")
     return Place(name, directory, images)
 
 
+def _wait_for_move(window):
+    import time
+
+    import xbmc
+
+    monitor, until = xbmc.Monitor(), time.monotonic() + PATIENCE
+    while time.monotonic() < until and not monitor.waitForAbort(LOOK):
+        text = window.getProperty(PROPERTY)
+        if text != MOVING:
+            return text
+    return ""
+
+
 def publish(place):
-    """Tell every script of this Kodi; None: the service has ended."""
+    """Tell every script of this Kodi; None: the service has ended; `MOVING`: wait for the next."""
     window = xbmcgui.Window(HOME)
     if place is None:
         window.clearProperty(PROPERTY)
+    elif place is MOVING:
+        window.setProperty(PROPERTY, MOVING)
     else:
         window.setProperty(PROPERTY, "\n".join((place.name, place.directory, place.images)))
 

@@ -5,11 +5,12 @@
 """
 
 import ipc
+import xbmcgui
 
 import ipcdatastore
 
 from . import log
-from .texts import text
+from .texts import NAME, clean, text
 
 SKIN = "skin"
 WRONG = 32120
@@ -30,10 +31,12 @@ def main(arguments):
             press(verb)
     except ipcdatastore.WaitEndedError:
         return
-    except (UsageError, ipcdatastore.DatastoreError) as error:
-        line = f"RunScript(service.ipcdatastore,{','.join(arguments)}): {error}"
-        log.warning(line)
-        log.notify(text(WRONG, error), problem=True)
+    except (UsageError, ipcdatastore.DatastoreError, OSError) as error:
+        log.warning(f"RunScript(service.ipcdatastore,{','.join(arguments)}): {error}")
+        if verb in WRITERS or isinstance(error, UsageError):  # a skin asked: its user wants no dialog
+            log.notify(text(WRONG, error), problem=True)
+        else:
+            xbmcgui.Dialog().ok(text(NAME), clean(text(WRONG, error)))
 
 
 def press(verb):

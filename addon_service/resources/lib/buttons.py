@@ -14,7 +14,7 @@ from ipc import places
 import ipcdatastore
 
 from . import checks
-from .texts import text
+from .texts import clean, text
 from .words import size
 
 REPORT = "selftest.txt"
@@ -36,7 +36,7 @@ def test_connection():
         text(32203, facts["records"], size(facts["file_bytes"]), size(facts["max_size"])),
         facts["path"],
     ]
-    xbmcgui.Dialog().ok(text(32150), "\n".join(lines))
+    xbmcgui.Dialog().ok(text(32150), clean("\n".join(lines)))
 
 
 def _round_trip(store):
@@ -70,10 +70,14 @@ def full_selftest():
     answered = checks.ask(monitor) if ipc.is_running() else None
     title, body = describe(report, answered)
     path = os.path.join(places.translate(places.PROFILE), REPORT)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{title}\n{datetime.datetime.now():%Y-%m-%d %H:%M:%S}\n\n{body}\n")
-    xbmcgui.Dialog().textviewer(title, body + "\n\n" + text(32212, path), usemono=True)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8", errors="replace") as file:
+            file.write(f"{title}\n{datetime.datetime.now():%Y-%m-%d %H:%M:%S}\n\n{body}\n")
+        where = text(32212, path)
+    except OSError as error:
+        where = text(32120, error)
+    xbmcgui.Dialog().textviewer(title, clean(f"{body}\n\n{where}"), usemono=True)
 
 
 def describe(report, answered):
@@ -106,7 +110,7 @@ def flush():
     with ipc.open_all() as store:
         path = store.flush()
     message = text(32221) if path is None else text(32220, size(os.path.getsize(path)), path)
-    xbmcgui.Dialog().ok(text(32153), message)
+    xbmcgui.Dialog().ok(text(32153), clean(message))
 
 
 def clear():

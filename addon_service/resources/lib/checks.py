@@ -67,15 +67,28 @@ def answer(store):
 
 
 def ask(monitor):
-    """In a script: the seconds that the service took to answer, None if it did not."""
+    """In a script: the seconds that the service took to answer, None if it did not, or could not be asked."""
     token = os.urandom(8).hex()
-    with ipc.open_all() as store:
-        begun = time.monotonic()
-        store.set(PING, token, expire=60)
-        while time.monotonic() < begun + ANSWER_WITHIN and not monitor.abortRequested():
-            version = store.get_entry(PONG)
-            if version is not None and version.value == token:
+    try:
+        with ipc.open_all() as store:
+            try:
+                return _ask(store, token, monitor)
+            finally:
                 store.delete(PING)
-                return time.monotonic() - begun
-            store.wait(PONG, since=0 if version is None else version.version, timeout=0.5)
+                store.delete(PONG)
+    except ipcdatastore.WaitEndedError:
+        raise
+    except ipcdatastore.DatastoreError as error:
+        log.warning(f"the service could not be asked: {error}")
+        return None
+
+
+def _ask(store, token, monitor):
+    begun = time.monotonic()
+    store.set(PING, token, expire=60)
+    while time.monotonic() < begun + ANSWER_WITHIN and not monitor.abortRequested():
+        entry = store.get_entry(PONG)
+        if entry is not None and entry.value == token:
+            return time.monotonic() - begun
+        store.wait(PONG, since=0 if entry is None else entry.version, timeout=0.5)
     return None

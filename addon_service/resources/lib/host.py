@@ -1,11 +1,13 @@
 """The service's loop: what has to be done for the store, the skin and the video is done between two waits for Kodi.
 
 Kodi delivers what it has to tell (settings, playback, the wish to quit) only while this script waits, and gives it a
-few seconds to end. So nothing here blocks, and no thread is started.
+few seconds to end. So each step is short, and nothing runs beside the loop.
 """
 
+import time
+import traceback
+
 import ipc
-import xbmc
 
 import ipcdatastore
 
@@ -16,22 +18,11 @@ from .video import Video
 BUSY = 0.02  # seconds between two looks at what skins want at once, as long as there is something new;
 QUIET = 0.1  # and where there is not: each look costs a processor that has slept a fifth of a millisecond
 REST = 1.0  # where nobody wants anything
+AFTER_A_FAULT = 5.0
 GRACE = 2.0  # seconds for which a wait for a lock may go on when Kodi ends: the last image must still be written
 
 # What this handle will not recover from: the region is opened, and mended, anew.
 LOST = (ipcdatastore.RegionNotFoundError, ipcdatastore.RegionDamagedError, ipcdatastore.ClosedError)
-
-
-class Monitor(xbmc.Monitor):
-    """Kodi's messages, noted for the loop."""
-
-    def __init__(self):
-        super().__init__()
-        self.settings_changed = False
-
-    def onSettingsChanged(self):  # noqa: N802 - Kodi's name
-        """Called while the loop waits."""
-        self.settings_changed = True
 
 
 class Host:
@@ -43,11 +34,25 @@ class Host:
         self.bridge = Bridge()
         self.video = Video()
         self._look = QUIET
+        self._not_before = 0.0
+        self._fault = None
 
     def tick(self):
         """Do what is due. Seconds until something may be due again."""
-        if self.region is None:
+        if self.region is None or time.monotonic() < self._not_before:
             return REST
+        return self._survive(self._tick, AFTER_A_FAULT)
+
+    def _survive(self, step, otherwise):
+        try:
+            return step()
+        except ipcdatastore.WaitEndedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next try may do, and the user has one service
+            self._fail(error)
+            return otherwise
+
+    def _tick(self):
         pause = self.region.tick()
         store = self.region.store
         if store is None:
@@ -67,20 +72,31 @@ class Host:
                 self.region.close()
         return min(pause, self._look)
 
+    def _fail(self, error):
+        """A fault of ours: into the log, once, and everything anew after a while."""
+        found = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        if found != self._fault:
+            self._fault = found
+            log.warning(f"a fault, which should be reported:\n{found}")
+        self._not_before = time.monotonic() + AFTER_A_FAULT
+        self.bridge.close()
+        if self.region is not None:
+            self.region.close()
+
     def apply(self, wishes):
         """Have everything be as the settings are now."""
         old, self.wishes = self.wishes, wishes
         changed = settings.differences(old, wishes)
         if not changed:  # Kodi tells of every OK in the dialog
             return
+        self._not_before = 0.0
         if any(name in settings.OF_THE_REGION for name in changed):
-            self._reopen(old, wishes)
+            self._survive(lambda: self._reopen(old, wishes), None)
         self.tick()
         log.info(f"settings applied: {', '.join(f'{name}: {value}' for name, value in changed.items())}")
 
     def _reopen(self, old, wishes):
-        self.bridge.close()
-        self.video.close()
+        self._leave()
         if self.region is not None and self.region.is_keeper and region.wants_move(old, wishes):
             self.region = region.move(self.region, wishes)
             return
@@ -92,8 +108,13 @@ class Host:
 
     def close(self):
         """Let go of everything."""
-        self.bridge.close()
+        self._leave()
         self._close_region()
+
+    def _leave(self):
+        """Nobody is shown, or told, anything of this store any more."""
+        self.bridge.close()
+        self.video.close(self.region.store if self.region is not None else None)
 
     def _close_region(self):
         if self.region is not None:
@@ -101,11 +122,14 @@ class Host:
         self.region = None
 
 
-def main():
+def main(monitor):
     """Until Kodi ends, or this addon is disabled."""
-    monitor = Monitor()
-    ipc.end_waits_with_kodi(GRACE)
-    host = Host()
+    ipc.end_waits_with_kodi(GRACE, monitor)
+    try:
+        host = Host()
+    except RuntimeError as error:  # disabled again before it began: its settings are gone
+        log.info(f"not started: {error}")
+        return
     try:
         pause = host.tick()
         checks.at_start(monitor)
@@ -116,6 +140,8 @@ def main():
             pause = host.tick()
     except ipcdatastore.WaitEndedError:
         pass  # Kodi ends in the middle of a wait
+    except RuntimeError as error:  # disabled just now
+        log.info(f"no settings any more: {error}")
     finally:
         host.close()
     log.info("stopped")

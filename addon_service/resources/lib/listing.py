@@ -41,7 +41,7 @@ def name_of(key, *, full=False):
     """The name that its author gave it; with `full`, with the author's."""
     if author_of(key) == OTHERS:
         return words.word(key)
-    return f"{words.word(key[0])} / {words.word(key[1])}" if full else words.word(key[1])
+    return f"{words.word(key[1])}  ·  {words.word(key[0])}" if full else words.word(key[1])
 
 
 def place_of(key):

@@ -3,19 +3,19 @@
 import xbmc
 import xbmcgui
 
-from .texts import NAME, text
+from .texts import NAME, clean, text
 
 PREFIX = "[service.ipcdatastore] "
 
 
 def info(line):
     """For whoever reads the log to see that all is well."""
-    xbmc.log(PREFIX + line, xbmc.LOGINFO)
+    xbmc.log(clean(PREFIX + line), xbmc.LOGINFO)
 
 
 def warning(line):
     """For whoever reads the log to see what is not."""
-    xbmc.log(PREFIX + line, xbmc.LOGWARNING)
+    xbmc.log(clean(PREFIX + line), xbmc.LOGWARNING)
 
 
 def notify(line, *, problem=False):
@@ -23,4 +23,4 @@ def notify(line, *, problem=False):
     if not problem:  # those are in the log already, in English
         info(f"notification: {line}")
     icon = xbmcgui.NOTIFICATION_WARNING if problem else xbmcgui.NOTIFICATION_INFO
-    xbmcgui.Dialog().notification(text(NAME), line, icon, 5000, False)
+    xbmcgui.Dialog().notification(text(NAME), clean(line), icon, 5000, False)

@@ -11,6 +11,8 @@ from . import log
 
 TRY_AGAIN = 5.0  # seconds until a region that could not be had, or that another service has, is tried again
 AT_ONCE = 0.0
+NOTICED = 0.3  # seconds after which every handle has noticed that its region is gone: three times what it takes
+SUFFIX = ".region"
 SILENCE = 60.0  # seconds until the same problem is worth another line in the log
 
 
@@ -42,7 +44,7 @@ class Region:
         try:
             if self._service is None and time.monotonic() >= self._due:
                 self._due = time.monotonic() + TRY_AGAIN
-                self._start()
+                self.start()
             if self._service is not None:
                 return self._service.tick()
         except ipcdatastore.WaitEndedError:
@@ -52,15 +54,11 @@ class Region:
             self.close()
         return max(0.0, self._due - time.monotonic())
 
-    def flush(self):
-        """Write an image now. Its path, None if nothing is to be kept; raises what the flush failed with."""
-        return self.store.flush()
-
-    def close(self):
+    def close(self, published=None):
         """Write what is not written yet, and let go."""
         service, store = self._service, self.store
         self._service = self.store = None
-        places.publish(None)
+        places.publish(published)
         try:
             if service is not None:
                 service.stop()
@@ -80,7 +78,8 @@ class Region:
         self._told, self._told_at = line, now
 
     # --- becoming the service ------------------------------------------------------------------------
-    def _start(self):
+    def start(self):
+        """Look after the region, or follow who does; and say to all scripts where it is."""
         if self.wishes.problem is not None:
             raise self.wishes.problem
         try:
@@ -88,10 +87,12 @@ class Region:
         except ipcdatastore.ServiceRunningError as error:
             if self.store is None:
                 self._follow(error.holder)
+                places.publish(self.place)
             return
         if self.store is not None:
             self.store.close()
         self._service, self.store = service, service.store
+        _finish_move(self)
         self._told = None
         places.publish(self.place)
         log.info(self._opened())
@@ -100,7 +101,6 @@ class Region:
         """Another Kodi, or a program, looks after the region: use it, and take over when that one ends."""
         place = self.wishes.place
         self.store = ipcdatastore.open(place.name, directory=place.directory, mode="w")
-        places.publish(self.place)
         log.info(f"the store {place.name!r} is looked after by process {holder}: followed until that ends")
 
     def _mended(self):
@@ -174,39 +174,100 @@ def _images_in(directory):
 
 def _bring_back(store, images):
     """What the newest of `images` holds, in place of what the store holds; that, and they, are set aside."""
-    aside = os.path.dirname(images[-1]) + ".before"
-    os.makedirs(aside, mode=0o700, exist_ok=True)
+    directory = os.path.dirname(images[-1])
     if len(store):
-        backup = os.path.join(aside, "made-without-images.backup")
-        log.warning(f"the region was made by a program that did not know of its images; what it held is in {backup}")
-        store.backup(backup)
+        log.warning(f"a program made the region without its images; what it held is in {_set_aside(store, directory)}")
     restored = store.restore(images[-1])
+    aside = _aside(directory)
     for path in images:
         os.replace(path, os.path.join(aside, os.path.basename(path)))
     log.info(f"{restored.records} values restored from {images[-1]}")
 
 
+def _set_aside(store, images):
+    """Write what a store holds into a backup beside its images. Its path."""
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}.backup"
+    backup = os.path.join(_aside(images), name)
+    store.backup(backup)
+    return backup
+
+
+def _aside(images):
+    directory = images + ".before"
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    return directory
+
+
+# --- moving ----------------------------------------------------------------------------------------------
 def move(old, new_wishes):
     """The region that `old` has, under the same name in the place of `new_wishes`: a `Region`, open.
 
-    Everything goes along, persistent or not. Handles on the old one learn at their next write that it is gone.
+    Everything goes along, persistent or not, or nothing: where the new place cannot take it, the old one stays, and the
+    user is told. The region's file is renamed first, which handles notice within a tenth of a second, and is read when
+    nothing has come for longer than that: no write that was acknowledged is lost. Scripts that open the store meanwhile
+    wait, since that is what is published. If all of this is killed, a note says to the next start what to finish.
     """
     path = old.store.stats()["path"]
-    backup = places.translate("special://temp/ipcdatastore.move")
+    aside = path[: -len(SUFFIX)] + ".moving" + SUFFIX
+    places.publish(places.MOVING)
+    old.close(published=places.MOVING)
     new = Region(new_wishes)
     try:
-        old.store.backup(backup)
-        old.close()
-        new.tick()
-        if new.is_keeper and new.store.stats()["path"] != path:
-            new.store.restore(backup)
-            os.unlink(path)
-            os.unlink(backup)
-            log.info(f"moved from {path}")
+        _note(aside)
+        os.rename(path, aside)
+        new.start()
+        if not new.is_keeper:
+            raise ipcdatastore.PlaceError("another program looks after the store there", path=path)
+        log.info(f"moved from {path}")
+        return new
     except (ipcdatastore.DatastoreError, OSError) as error:
-        new.tell(error)
-        old.close()
-    return new
+        new.close(published=places.MOVING)
+        if os.path.exists(aside):
+            os.rename(aside, path)
+        _forget_note()
+        stays = Region(old.wishes)
+        stays.tell(f"the store stays where it was, since it could not be moved: {error}")
+        stays.tick()
+        return stays
+
+
+def _finish_move(region):
+    """What the region that is being moved holds, in place of what is in the new one; that is kept in a backup."""
+    try:
+        with open(_note_path(), encoding="utf-8", errors="surrogateescape") as file:
+            aside = file.read()
+    except FileNotFoundError:
+        return
+    if os.path.exists(aside):
+        backup = places.translate("special://temp/ipcdatastore.moving")
+        directory, name = os.path.split(aside[: -len(SUFFIX)])
+        with ipcdatastore.open(name, directory=directory, mode="w") as store:
+            if len(region.store):
+                log.info(f"what the new place held is in {_set_aside(region.store, region.wishes.place.images)}")
+            version = None
+            while version != store.stats()["version"]:  # writers that have not noticed yet
+                version = store.stats()["version"]
+                time.sleep(NOTICED)
+            store.backup(backup)
+        region.store.restore(backup)
+        os.unlink(backup)
+        os.unlink(aside)
+    _forget_note()
+
+
+def _note_path():
+    return places.translate(places.PROFILE + "/moving")
+
+
+def _note(aside):
+    os.makedirs(os.path.dirname(_note_path()), exist_ok=True)
+    with open(_note_path(), "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(aside)
+
+
+def _forget_note():
+    if os.path.exists(_note_path()):
+        os.unlink(_note_path())
 
 
 def wants_move(old, new):

@@ -1,7 +1,11 @@
 """The demo: what plays, as a value for everybody. Key ``videodata`` of this addon; None while nothing plays."""
 
+import time
+
 import xbmc
 from ipc import places
+
+import ipcdatastore
 
 from . import log
 from .texts import text
@@ -22,7 +26,7 @@ PIXELS = [
     *((4, 3), (3, 2), (2, 1), (24, 11), (20, 11), (32, 11), (80, 33), (18, 11), (15, 11), (64, 33), (160, 99)),
 ]
 ROUNDED = 0.00501
-PATIENCE = 100  # looks until a player that tells nothing is left alone
+PATIENCE = 5.0  # seconds in which the player is looked at after it has started
 PLAYING = 32110
 
 
@@ -31,28 +35,31 @@ class Player(xbmc.Player):
 
     def __init__(self):
         super().__init__()
-        self.looks = PATIENCE if self.isPlayingVideo() else 0  # how often to look for what plays; its labels come late
-        self.ended = False
+        self.until = 0.0  # when to give up to look at what plays: its labels come late
+        self.started = self.ended = False
+        if self.isPlayingVideo():
+            self.onAVStarted()
 
     def onAVStarted(self):  # noqa: N802 - Kodi's names
         """There is a picture, or sound."""
-        self.looks, self.ended = PATIENCE, False
+        self.started, self.ended = True, False
+        self.onAVChange()
 
     def onAVChange(self):  # noqa: N802
         """Another stream of the same file."""
-        self.looks = PATIENCE
+        self.until = time.monotonic() + PATIENCE
 
     def onPlayBackStopped(self):  # noqa: N802
         """By the user."""
-        self.looks, self.ended = 0, True
+        self.until, self.started, self.ended = 0.0, False, True
 
     def onPlayBackEnded(self):  # noqa: N802
         """By itself."""
-        self.looks, self.ended = 0, True
+        self.onPlayBackStopped()
 
     def onPlayBackError(self):  # noqa: N802
         """By Kodi."""
-        self.looks, self.ended = 0, True
+        self.onPlayBackStopped()
 
 
 class Video:
@@ -60,17 +67,23 @@ class Video:
 
     def __init__(self):
         self._player = None
+        self._seen = None  # at the last look
 
-    def close(self):
-        """Another store comes: it does not know what plays."""
-        self._player = None
+    def close(self, store):
+        """Nobody looks any more, in this store at least."""
+        if self._player is None:
+            return
+        self._player = self._seen = None
+        try:
+            if store is not None:
+                store[KEY] = None
+        except ipcdatastore.DatastoreError as error:
+            log.warning(f"what plays is out of date in the store: {error}")
 
     def tick(self, store, wishes):
         """Look at the player, if something may have changed there."""
         if not wishes.serve_video:
-            if self._player is not None:
-                self._player = None
-                store[KEY] = None
+            self.close(store)
             return
         if self._player is None:
             self._player = Player()
@@ -78,17 +91,20 @@ class Video:
         player = self._player
         if player.ended:
             player.ended = False
+            self._seen = None
             store[KEY] = None
-        if not player.looks:
+        if time.monotonic() >= player.until:
             return
-        player.looks -= 1
         found = look() if player.isPlayingVideo() else None
-        if found is None or found == store.get(KEY):
+        # Between two videos Kodi tells the size of one and the shape of the other: two looks must agree.
+        before, self._seen = self._seen, found
+        if found is None or found != before:
             return
-        player.looks = 0
-        store[KEY] = found
-        if wishes.show_data:
+        if found != store.get(KEY):
+            store[KEY] = found
+        if player.started and wishes.show_data:
             log.notify(text(PLAYING, found["pwidth"], found["pheight"], found["fps"], found["dar"]))
+        player.started = False
 
 
 def look():

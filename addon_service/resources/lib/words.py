@@ -59,6 +59,7 @@ def word(part):
 
 def plain(text):
     """`text` such that Kodi shows it as it is."""
+    text = text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair would end Kodi
     return _MARKUP.sub(lambda found: found.group() + _JOINER, text)
 
 
