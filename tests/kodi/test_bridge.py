@@ -57,6 +57,19 @@ def test_values_are_shown_as_a_skin_compares_them(outside, see, value, text):
     see("skin.value", "")
 
 
+def test_kodi_survives_what_it_cannot_show(outside, see):
+    """Names of files that are not UTF-8 have halves of surrogate pairs in Python: in a property they end Kodi."""
+    endless = []
+    endless.append(endless)
+    skin = outside.namespace("skin")
+    skin.update({"file": "caf\udce9.mkv", "\ud800": "x", "endless": endless, "nul": "a\0b", "large": "x" * 10**6})
+    see("skin.file", "caf?.mkv")
+    see("skin.endless", "…")
+    skin["after"] = "alive"
+    see("skin.after", "alive")
+    skin.clear()
+
+
 def test_a_dict_is_shown_item_by_item(outside, see):
     skin = outside.namespace("skin")
     skin["clock"] = {"hour": 12, "alarm": True, "gone": "soon"}

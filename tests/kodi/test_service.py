@@ -134,3 +134,18 @@ def test_a_script_that_ended_leaves_nothing(kodi, outside, memory, function, err
     with outside.lock((ONE, "held"), timeout=0):
         pass
     assert (ONE, "b") not in outside
+
+
+def test_disabled_and_enabled_again_and_again(kodi, outside):
+    """Also before it has begun, or while it tests itself: nothing is killed, and in the end it is up."""
+    ups = len(kodi.lines("is up with"))
+    for number in range(12):
+        kodi.rpc("Addons.SetAddonEnabled", addonid="service.ipcdatastore", enabled=False)
+        kodi.rpc("Addons.SetAddonEnabled", addonid="service.ipcdatastore", enabled=True)
+        if number % 3 == 0:
+            kodi.wait_for(lambda before=ups: len(kodi.lines("is up with")) > before, 20, "the service to be up")
+            ups = len(kodi.lines("is up with"))
+    skin = outside.namespace("skin")
+    skin["again"] = "there"
+    kodi.wait_for(lambda: kodi.label("Window(Home).Property(ipc.skin.again)") == "there")
+    del skin["again"]
