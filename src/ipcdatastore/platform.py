@@ -128,8 +128,7 @@ def look_up() -> None:
 
 def pause(seconds: float) -> None:
     """A part of a wait, at most a few milliseconds long."""
-    if _before_waits is not None:
-        _before_waits()
+    look_up()
     time.sleep(seconds)
 
 

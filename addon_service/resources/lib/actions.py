@@ -10,7 +10,8 @@ import xbmcgui
 import ipcdatastore
 
 from . import log
-from .texts import NAME, clean, text
+from .clean import clean
+from .texts import NAME, text
 
 SKIN = "skin"
 WRONG = 32120

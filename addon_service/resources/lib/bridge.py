@@ -17,7 +17,7 @@ from ipc import places
 
 import ipcdatastore
 
-from .texts import clean
+from .clean import clean
 
 PREFIX = "ipc."
 BUDGET = 0.003  # seconds of a tick

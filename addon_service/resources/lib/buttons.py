@@ -14,7 +14,8 @@ from ipc import places
 import ipcdatastore
 
 from . import checks
-from .texts import clean, text
+from .clean import clean
+from .texts import text
 from .words import size
 
 REPORT = "selftest.txt"

@@ -3,7 +3,8 @@
 import xbmc
 import xbmcgui
 
-from .texts import NAME, clean, text
+from .clean import clean
+from .texts import NAME, text
 
 PREFIX = "[service.ipcdatastore] "
 

@@ -1,4 +1,4 @@
-"""The addon's own words, in the language of Kodi; and what any text must be for Kodi to take it."""
+"""The addon's own words, in the language of Kodi."""
 
 import xbmcaddon
 from ipc import places
@@ -13,8 +13,3 @@ def text(number, *values):
     except RuntimeError:  # the addon was disabled just now
         return " ".join(map(str, values))
     return found.format(*values) if values else found
-
-
-def clean(line):
-    """`line` such that Kodi survives it: half a surrogate pair, which names of files may have, ends Kodi."""
-    return line.encode("utf-8", "replace").decode("utf-8")

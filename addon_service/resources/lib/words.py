@@ -8,6 +8,8 @@ import pprint
 import re
 from itertools import islice
 
+from .clean import clean
+
 SECOND, MINUTE, HOUR, DAY = range(4)
 _UNITS = ((DAY, 86400, 2), (HOUR, 3600, 1), (MINUTE, 60, 1))  # unit, its seconds, from how many of them on it is used
 
@@ -59,8 +61,7 @@ def word(part):
 
 def plain(text):
     """`text` such that Kodi shows it as it is."""
-    text = text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair would end Kodi
-    return _MARKUP.sub(lambda found: found.group() + _JOINER, text)
+    return _MARKUP.sub(lambda found: found.group() + _JOINER, clean(text))
 
 
 def type_of(value):
