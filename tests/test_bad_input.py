@@ -10,7 +10,6 @@ import stat
 import struct
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from zlib import crc32
@@ -21,6 +20,7 @@ import ipcdatastore
 import remote
 from contract import Opener, contents
 from ipcdatastore import errors, layout, platform
+from waiters import held_by_a_thread
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 needs_root = pytest.mark.skipif(
@@ -1126,24 +1126,9 @@ class TestLock:
     def test_another_thread(self, opener):
         """A thread of this process that is inside is no other process."""
         store = opener(timeout=0.05)
-        coordinator = store._engine.coordinator
-        inside, leave = threading.Event(), threading.Event()
-
-        def hold():
-            coordinator.acquire()
-            inside.set()
-            leave.wait()
-            coordinator.release()
-
-        holder = threading.Thread(target=hold)
-        holder.start()
-        try:
-            assert inside.wait(60)
+        with held_by_a_thread(store._engine.coordinator):
             with pytest.raises(ipcdatastore.LockTimeoutError) as caught:
                 store["a"] = 1
             assert "thread" in str(caught.value)
             assert caught.value.holder is None
-        finally:
-            leave.set()
-            holder.join()
         store["a"] = 1

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 import types
 
 import pytest
@@ -11,6 +10,7 @@ import ipcdatastore
 from ipcdatastore import platform
 from ipcdatastore.lockfile import LockFile
 from ipcdatastore.locks import lock_path
+from waiters import held_by_a_thread
 
 
 class HostEnds:
@@ -77,24 +77,8 @@ def test_waiting_for_the_writer_lock_ends_with_its_host(store, directory, ends):
 
 
 def test_waiting_for_a_thread_ends_with_the_host(store, ends):
-    coordinator = store._engine.coordinator
-    inside, leave = threading.Event(), threading.Event()
-
-    def hold():
-        coordinator.acquire()
-        inside.set()
-        leave.wait()
-        coordinator.release()
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    try:
-        assert inside.wait(10)
-        with pytest.raises(ipcdatastore.WaitEndedError):
-            store.set("a", 1)
-    finally:
-        leave.set()
-        holder.join()
+    with held_by_a_thread(store._engine.coordinator), pytest.raises(ipcdatastore.WaitEndedError):
+        store.set("a", 1)
     ipcdatastore.on_wait(None)
     store.set("a", 1)
 

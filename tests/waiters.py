@@ -1,5 +1,6 @@
 """What the tests of waiting, watching, named locks and asyncio share."""
 
+import contextlib
 import os
 import threading
 
@@ -15,6 +16,27 @@ NEVER = 10 * LONG  # a time-out that must not be what ends a wait: at its end on
 
 
 BEFORE = {"futex": "", "polling": POLLING}  # of a child, by the fixture `how`
+
+
+@contextlib.contextmanager
+def held_by_a_thread(coordinator):
+    """Another thread of this process is the writer."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold():
+        coordinator.acquire()
+        inside.set()
+        leave.wait()
+        coordinator.release()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert inside.wait(LONG)
+        yield
+    finally:
+        leave.set()
+        holder.join()
 
 
 class Catching(threading.Thread):
