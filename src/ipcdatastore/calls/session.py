@@ -154,7 +154,7 @@ class Session:
             self._close_stream(arguments[0])
             return messages.result(None, name)
         if kind == layout.DESCRIBE:
-            return messages.result(exposed.describe(), name)
+            return messages.result(exposed.describe(*arguments), name)
         return messages.result(None, name)
 
     def _limited(self, kind: int, payload: Any, limit: int = 0) -> Tuple[int, Any]:
