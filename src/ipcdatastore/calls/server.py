@@ -12,7 +12,15 @@ import time
 from _thread import allocate_lock, get_ident
 
 from .. import platform
-from ..errors import ArgumentError, ClosedError, DatastoreError, ObjectServedError, WaitEndedError
+from ..errors import (
+    ArgumentError,
+    ClosedError,
+    DatastoreError,
+    ObjectServedError,
+    PlaceError,
+    RegionNotFoundError,
+    WaitEndedError,
+)
 from . import files, here, layout
 from .doze import Bell, Sleeper
 from .exposed import Exposed
@@ -137,7 +145,8 @@ class ObjectServer:
                 self._turn(EVER)
         finally:
             self._leave()
-        self._close()
+            if self._stopping:
+                self._close()
 
     def poll(self, timeout: float = 0.0) -> int:
         """Serve what there is, in this thread: for a host's own loop. How many calls were done.
@@ -285,7 +294,12 @@ class ObjectServer:
                 continue
             try:
                 shared = files.attach(path)
-            except (DatastoreError, OSError):
+            except RegionNotFoundError:
+                continue
+            except PlaceError:  # out of descriptors, say: looked at again
+                self._connected = -1
+                continue
+            except DatastoreError:  # not to be trusted
                 self._refused.add(path)
                 continue
             try:
@@ -303,6 +317,13 @@ class ObjectServer:
     def _look(self) -> None:
         """See whether the clients live, and whether there are new ones that could not say so."""
         self._look_due = time.monotonic() + LOOK_AT_CLIENTS
+        if not os.path.exists(self._shared.path):
+            self._stopping = True
+            raise RegionNotFoundError(
+                f"the server of {self.name!r} ends, since somebody removed its file {self._shared.path}: "
+                "start it again",
+                path=self._shared.path,
+            )
         for session in list(self._sessions.values()):
             session.look()
 
@@ -323,18 +344,17 @@ class ObjectServer:
             self._closed = True
         if self._pool is not None:
             self._pool.close()
-        self._shared.words[layout.STATE] = layout.STOPPED  # PUBLISH: whatever did not begin never will
         until = time.monotonic() + LAST_WORDS
         for session in self._sessions.values():
             session.end(until)
+        self._shared.words[layout.STATE] = layout.STOPPED  # PUBLISH: whatever did not begin never will
+        for session in self._sessions.values():
+            session.tell()
             session.close(remove=True)
         self._sessions.clear()
         self._shared.remove()
         self._shared.close()
-        try:
-            os.rmdir(self.path)
-        except OSError:
-            return  # another one's start lock, or a client's file that has just come
+        files.remove_directory(self.path)
 
     def _is_closed(self) -> ClosedError:
         return ClosedError(f"the server of {self.name!r} was stopped; make another with `serve_object`")
