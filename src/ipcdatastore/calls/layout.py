@@ -66,7 +66,6 @@ SET = 5
 NEXT = 6
 END = 7
 DESCRIBE = 8
-PING = 9
 SILENT = (ONEWAY, END)  # nobody waits for a response
 
 VALUE = 16  # and above, with the codec's type of the value

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Optional, Set
 
 LOOK_AT_CLIENTS = 0.25  # seconds between two looks whether the clients live
+BUSY_TURNS = 256  # turns after which a server that never rests asks for the time
 PER_TURN = 32  # requests of one client before another one's turn, where workers serve them
 LAST_WORDS = 1.0  # seconds that a server that ends gives its clients to take their responses
 MAX_MESSAGE = 64 * 1024 * 1024
@@ -101,6 +102,7 @@ class ObjectServer:
         self._thread: Any = None
         self._pool: Any = None
         self._look_due = 0.0
+        self._turns = 0
         self._stopping = False
         self._closed = False
         self.owner: Optional[int] = None  # the thread that serves
@@ -178,8 +180,13 @@ class ObjectServer:
         if self._stopping:
             raise self._is_closed()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run_thread, name=f"ipcdatastore {self.name}", daemon=True)
-            self._thread.start()
+            name = f"ipcdatastore {self.name}"
+            self._thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # a sub-interpreter of its own kind allows none of these
+                self._thread = threading.Thread(target=self._run_thread, name=name, daemon=False)
+                self._thread.start()
         return self
 
     def _run_thread(self) -> None:
@@ -194,13 +201,14 @@ class ObjectServer:
     def stop(self) -> None:
         """Serve no more, and tell all callers. A call that runs is finished first. May be called twice.
 
-        From a signal handler of the serving thread it only says so: ``run_forever`` then ends.
+        From a signal handler of the serving thread, or from a method that is called, it only says so: ``run_forever``
+        then ends.
         """
         self._stopping = True
         if self._closed:
             return
         self._ring()
-        if self.owner == get_ident():
+        if self.owner == get_ident() or (self._pool is not None and get_ident() in self._pool.idents):
             return
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -215,6 +223,7 @@ class ObjectServer:
 
     def __del__(self) -> None:
         if getattr(self, "_closed", True) is False:
+            self._shared.remove()
             self._shared.close()
 
     # --- one turn ------------------------------------------------------------------------------------
@@ -245,14 +254,15 @@ class ObjectServer:
         if words[CONNECT] != self._connected:
             self._connect()
         done = self._serve()
-        if done:
+        self._turns += 1
+        if done and self._turns % BUSY_TURNS:
             return done
-        if self._sleeper.spin(seen):
-            return 0
         if time.monotonic() >= self._look_due:
+            platform.look_up()
             self._look()
-        self._sleeper.sleep(seen, seconds)
-        return 0
+        if not done and seconds > 0 and not self._sleeper.spin(seen):
+            self._sleeper.sleep(seen, seconds)
+        return done
 
     def _serve(self) -> int:
         done = 0
