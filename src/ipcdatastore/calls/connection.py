@@ -16,7 +16,7 @@ from _thread import allocate_lock
 from ..errors import CallTimeoutError, ServerUnavailableError, TooLargeError
 from ..platform import fence, look_up
 from . import files, layout
-from .doze import TICK, Bell, Sleeper, full_fence
+from .doze import CLIENT_TICK, Bell, Sleeper, full_fence
 from .layout import (
     BELL,
     CLIENT_BELL,
@@ -95,7 +95,7 @@ class Connection:
             path=shared.path,
         )
         self._bell = Bell(server, BELL, layout.ASLEEP)
-        self._sleeper = Sleeper(shared, CLIENT_BELL, layout.CLIENT_ASLEEP)
+        self._sleeper = Sleeper(shared, CLIENT_BELL, layout.CLIENT_ASLEEP, CLIENT_TICK)
         if facts.pid == self._pid:
             self._sleeper.yield_instead()
         self._number = 0
@@ -250,7 +250,7 @@ class Connection:
                 if self._receiving.acquire(False):
                     return self._lead(number, timeout, deadline)
                 look_up()
-                left = TICK if deadline is None else min(TICK, deadline - time.monotonic())
+                left = CLIENT_TICK if deadline is None else min(CLIENT_TICK, deadline - time.monotonic())
                 if left <= 0:
                     raise self.timed_out(timeout)
                 waiter.acquire(True, left)
@@ -322,7 +322,7 @@ class Connection:
         sleeper = self._sleeper
         if sleeper.spin(seen):
             return
-        left = TICK if deadline is None else deadline - time.monotonic()
+        left = CLIENT_TICK if deadline is None else deadline - time.monotonic()
         if left <= 0:
             raise self.timed_out(timeout)
         given_up = self._words[GIVEN_UP]

@@ -64,12 +64,12 @@ class PendingCall:
         self._value, self._error = value, error
         self._connection = None
 
-    def give_up(self) -> None:
-        """Who awaits it finds that it was not answered in time."""
+    def fail(self, error: Exception) -> None:
+        """Nobody waits any more: whoever asks gets `error`."""
         connection = self._connection
         if connection is not None:
             connection.forget(self._number)
-            self._settle(None, connection.timed_out(self._timeout))
+            self._settle(None, error)
 
     def __await__(self) -> Generator[Any, None, Any]:
         from .aio import wait_for

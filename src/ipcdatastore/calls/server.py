@@ -22,7 +22,7 @@ from ..errors import (
     WaitEndedError,
 )
 from . import files, here, layout
-from .doze import Bell, Sleeper
+from .doze import SERVER_TICK, Bell, Sleeper
 from .exposed import Exposed
 from .layout import BELL, CONNECT, MASK
 from .message import Messages
@@ -96,7 +96,7 @@ class ObjectServer:
         self._sessions: Dict[str, Session] = {}
         self._refused: Set[str] = set()  # files that are no clients of ours
         self._connected = 0  # the value of CONNECT at the last look
-        self._sleeper = Sleeper(self._shared, BELL, layout.ASLEEP)
+        self._sleeper = Sleeper(self._shared, BELL, layout.ASLEEP, SERVER_TICK)
         self._bell = Bell(self._shared, BELL, layout.ASLEEP)
         self._serving = allocate_lock()  # held by the thread that serves
         self._thread: Any = None
@@ -279,7 +279,7 @@ class ObjectServer:
     def _serve_one(self, session: Session) -> int:
         try:
             return session.serve()
-        except DatastoreError:  # damaged: nothing more can be understood of it
+        except (DatastoreError, MemoryError):  # damaged, or lying: nothing more can be understood of it
             session.give_up()
             return 0
 
