@@ -382,6 +382,40 @@ class ObjectServer:
         self._sessions.clear()
 
 
+def serve_object(
+    name: str,
+    obj: Any,
+    *,
+    directory: Any = None,
+    serializer: str = "pickle",
+    workers: int = 1,
+    max_message: int = MAX_MESSAGE,
+    attributes: Iterable[str] = (),
+) -> ObjectServer:
+    """Let other processes call the public methods of `obj`, under `name`: an :class:`ObjectServer`, which has to run.
+
+    `workers` threads run calls of different clients at once; with one, the serving thread runs them. `max_message` is
+    the most bytes that the arguments of a call, or its result, may have; `attributes` are names that proxies may read
+    and set. ``ObjectServedError`` if another server has that name. The start lock is taken for a moment.
+
+    >>> class Library:
+    ...     def find(self, title): return title.upper()
+    >>> server = ipcdatastore.serve_object("docs", Library())
+    >>> server.poll()
+    0
+    >>> server.stop()
+    """
+    return ObjectServer(
+        name,
+        obj,
+        directory=directory,
+        serializer=serializer,
+        workers=workers,
+        max_message=max_message,
+        attributes=attributes,
+    )
+
+
 def _check(name: str, value: Any, least: int, most: int) -> None:
     if type(value) is not int or not least <= value <= most:
         raise ArgumentError(f"`{name}` is a number from {least:,} to {most:,}, not {value!r}", name=name, value=value)
