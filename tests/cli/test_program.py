@@ -14,7 +14,7 @@ from cli.program import PROGRAM, start
 from ipcdatastore.cli.complete import MOST
 from ipcdatastore.cli.root import BROKEN_PIPE, FAILED, INTERRUPTED, USAGE, VERBS, root
 
-NO_STORE = ("doctor", "selftest", "demo", "completion")
+NO_STORE = ("objects", "call", "doctor", "selftest", "demo", "completion")
 
 
 # --- errors --------------------------------------------------------------------------------------------
