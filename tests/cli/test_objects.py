@@ -214,7 +214,7 @@ def test_interrupted(run, library, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ipcdatastore.Link, "call", interrupt)
+    monkeypatch.setattr(ipcdatastore.Link, "ask", interrupt)
     assert run("call", "library", "echo", code=INTERRUPTED).stderr == "ipcdatastore: interrupted\n"
 
 

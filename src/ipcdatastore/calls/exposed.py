@@ -21,7 +21,6 @@ def expose(function: Any = None, *, oneway: bool = False) -> Any:
 
     With ``oneway`` proxies do not wait for the method: they get None at once, and no exception.
 
-    >>> import ipcdatastore
     >>> class Library:
     ...     @ipcdatastore.expose
     ...     def find(self, title): return title.upper()

@@ -123,7 +123,6 @@ def connect(name: str, *, directory: Any = None, timeout: Optional[float] = None
     as it takes; a server that dies is noticed at once all the same). No lock is taken; a call is atomic as far as the
     object's own method is.
 
-    >>> import ipcdatastore
     >>> class Library:
     ...     def find(self, title): return title.upper()
     >>> with ipcdatastore.serve_object("docs", Library()).start():

@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import click
 
 import ipcdatastore
+from ipcdatastore.calls.layout import CALL
 
 from . import complete, output, text
 from .options import Seconds, examples, json_option, object_directory_option
@@ -92,7 +93,7 @@ def call_verb(
 def ask(link: ipcdatastore.Link, method: str, positional: Sequence[Any], named: Dict[str, Any]) -> Any:
     """What the method returns, or the attribute is."""
     try:
-        return link.call(method, positional, named, link.timeout)
+        return link.ask(CALL, method, positional, named, link.timeout)
     except ipcdatastore.NotExposedError:
         if positional or named or method not in link.describe()["attributes"]:
             raise
