@@ -304,6 +304,20 @@ def test_where_there_are_none(run, directory):
     (directory / "torn.object").unlink()
 
 
+def test_a_full_counter_begins_anew(directory, library):
+    proxy = ipcdatastore.connect("library", directory=directory)
+    found = ipcdatastore.calls.files.find_server(str(directory / "library.object"))[0]
+    words, first = found.words, ipcdatastore.calls.layout.HISTOGRAM
+    for number in range(64):
+        words[first + number] = 0xFFFFFFFF
+    assert proxy.echo(1) == [1]
+    assert proxy.echo(2) == [2]
+    found.close()
+    (told,) = ipcdatastore.objects(directory)
+    assert min(told.histogram) <= 1
+    ipcdatastore.link(proxy).close()
+
+
 def info(**changes):
     facts = {"name": "a", "pid": 1, "since": 5.0, "clients": 1, "calls": 0, "errors": 0, "busy": 0.0}
     facts.update(histogram=(0,) * 64, serializer="pickle", workers=1, path="a.object")

@@ -59,7 +59,8 @@ class Board:
         with self._counting:
             longs[layout.CALLS_LONG] += 1
             longs[layout.BUSY_LONG] += nanoseconds
-            self._words[layout.HISTOGRAM + min(nanoseconds.bit_length(), layout.HISTOGRAM_SIZE - 1)] += 1
+            bucket = layout.HISTOGRAM + min(nanoseconds.bit_length(), layout.HISTOGRAM_SIZE - 1)
+            self._words[bucket] = (self._words[bucket] + 1) & MASK
             if failed:
                 longs[layout.ERRORS_LONG] += 1
 
