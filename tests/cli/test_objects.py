@@ -173,19 +173,22 @@ def test_an_item_is_written_before_the_next_is_made(directory):
         (("fail", "what\n\x1b[2Jit is"), "library.fail raised ValueError: what \\x1b[2Jit is"),
         (("fail", '""'), "library.fail raised ValueError"),
         (("find", "x"), "library.find raised KeyError: 'x'"),
-        (("end",), "library.end raised SystemExit: 7"),
         (("nothing",), "Library exposes no 'nothing'"),
         (("_secret",), "Library exposes no '_secret'"),
         (("add", "1", "2", "3"), "library.add raised TypeError: "),
     ],
 )
-def test_what_the_method_raises_is_one_line(run, directory, call, complaint, monkeypatch):
-    # Not in a thread: a SystemExit ends that, and pytest reports it.
-    monkeypatch.setattr("threading.excepthook", lambda told: None)
-    with ipcdatastore.serve_object("library", Library(), directory=directory, workers=2) as server:
-        server.start()
-        error = run("call", "library", *call, code=NOT_FOUND).stderr
-        assert error.startswith(f"ipcdatastore: {complaint}")
+def test_what_the_method_raises_is_one_line(run, library, call, complaint):
+    assert run("call", "library", *call, code=NOT_FOUND).stderr.startswith(f"ipcdatastore: {complaint}")
+
+
+def test_a_method_that_exits_ends_nobody_else(directory):
+    with ipcdatastore.serve_object("library", Library(), directory=directory) as server:
+        process = start(directory, "call", "library", "end", stderr=subprocess.PIPE)
+        with pytest.raises(SystemExit):
+            server.run_forever()
+    assert process.communicate()[1] == b"ipcdatastore: library.end raised SystemExit: 7\n"
+    assert process.returncode == NOT_FOUND
 
 
 def test_the_traceback_on_demand(directory, library):
