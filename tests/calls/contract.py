@@ -10,6 +10,7 @@ import pytest
 
 import ipcdatastore
 from ipcdatastore.calls.connection import RING_SIZE
+from ipcdatastore.calls.layout import CALL, GET, ONEWAY, SET
 from waiters import elsewhere
 
 from .served import BRIEFLY, PATIENCE, Bomb, LateBomb, Plain, Point, Rich, eventually, noted
@@ -78,6 +79,12 @@ class Contract:
         """A file that is not there yet."""
         return str(tmp_path / "gate")
 
+    def raises(self, kind, match=None):
+        """An error of the library that the server raises. JSON carries Python's own only."""
+        if self.pickle:
+            return pytest.raises(kind, match=match)
+        return pytest.raises(ipcdatastore.RemoteError, match=f"(?s){kind.__name__}.*{match or str()}")
+
     # --- values --------------------------------------------------------------------------------------
     @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
     def test_values_come_and_go(self, thing, value):
@@ -122,9 +129,10 @@ class Contract:
 
     def test_the_largest_message(self, thing):
         assert len(thing.make(LIMIT)) == LIMIT
-        with pytest.raises(ipcdatastore.TooLargeError, match="max_message") as caught:
+        with self.raises(ipcdatastore.TooLargeError, "max_message") as caught:
             thing.make(LIMIT + 1)
-        assert (caught.value.size, caught.value.limit) == (LIMIT + 1, LIMIT)
+        if self.pickle:
+            assert (caught.value.size, caught.value.limit) == (LIMIT + 1, LIMIT)
         with pytest.raises(ipcdatastore.TooLargeError, match="in parts") as caught:
             thing.give("x" * LIMIT)
         assert caught.value.size > caught.value.limit == LIMIT
@@ -135,14 +143,12 @@ class Contract:
     @pytest.mark.parametrize("name", ["_private", "__dunder", "_Thing__dunder", "__class__", "_guard", "__dict__"])
     def test_private_names_are_never_exposed(self, thing, name, place):
         link = ipcdatastore.link(thing)
-        for kind in ("call", "get", "set"):
-            with pytest.raises((ipcdatastore.NotExposedError, AttributeError)):
-                if kind == "call":
-                    link.call(name, (), {}, PATIENCE)
-                elif kind == "get":
-                    link.ask(4, name, (), {}, PATIENCE)
-                else:
-                    link.ask(5, name, (1,), {}, PATIENCE)
+        for kind in (CALL, GET, SET, ONEWAY):
+            if kind == ONEWAY:
+                link.tell(name, (1,), {}, PATIENCE)
+                continue
+            with self.raises(ipcdatastore.NotExposedError):
+                link.ask(kind, name, (1,), {}, PATIENCE)
         if not name.endswith("__"):
             with pytest.raises(AttributeError, match="never exposed"):
                 getattr(thing, name)
@@ -155,12 +161,13 @@ class Contract:
             getattr(thing, name)
         assert caught.value.name == name
         link = ipcdatastore.link(thing)
-        with pytest.raises(ipcdatastore.NotExposedError, match=f"{name}.*it has .*give") as caught:
-            link.call(name, (), {}, PATIENCE)
-        assert caught.value.name == name
-        with pytest.raises(ipcdatastore.NotExposedError):
-            link.ask(4, name, (), {}, PATIENCE)
-        with pytest.raises(ipcdatastore.NotExposedError):
+        with self.raises(ipcdatastore.NotExposedError, f"{name}.*it has .*give") as caught:
+            link.ask(CALL, name, (), {}, PATIENCE)
+        if self.pickle:
+            assert caught.value.name == name
+        with self.raises(ipcdatastore.NotExposedError):
+            link.ask(GET, name, (), {}, PATIENCE)
+        with self.raises(ipcdatastore.NotExposedError):
             setattr(thing, name, 1)
         assert not hasattr(thing, name)
 
@@ -185,9 +192,9 @@ class Contract:
         with pytest.raises(ValueError, match="too quiet"):
             chosen.volume = -1
         assert chosen.volume == 3
-        with pytest.raises(ipcdatastore.NotExposedError, match="size"):
+        with self.raises(ipcdatastore.NotExposedError, match="size"):
             chosen.size = 12
-        with pytest.raises(ipcdatastore.NotExposedError):
+        with self.raises(ipcdatastore.NotExposedError):
             chosen.find = 1
 
     def test_a_method_that_is_one_way_by_its_class(self, chosen):
@@ -279,7 +286,7 @@ class Contract:
     def test_recursion(self, thing):
         with pytest.raises(RecursionError):
             thing.dig(0)
-        with pytest.raises(ipcdatastore.EncodeError):
+        with self.raises(ipcdatastore.EncodeError):
             thing.nested(100_000)
         assert thing.give(1) == 1
 
@@ -296,10 +303,10 @@ class Contract:
 
     # --- what cannot be written or read ----------------------------------------------------------------
     def test_results_that_cannot_be_written(self, thing):
-        with pytest.raises(ipcdatastore.EncodeError, match="unpicklable") as caught:
+        with self.raises(ipcdatastore.EncodeError, match="unpicklable") as caught:
             thing.unpicklable()
         assert "EncodeError" in ipcdatastore.remote_traceback(caught.value)
-        with pytest.raises(ipcdatastore.EncodeError):
+        with self.raises(ipcdatastore.EncodeError):
             thing.bomb()
         assert thing.give(1) == 1
 
@@ -350,9 +357,9 @@ class Contract:
 
     def test_large_one_way_calls(self, thing):
         thing.taken()
-        for number in range(8):
+        for number in range(6):
             thing.append.oneway(str(number) * (RING_SIZE * number // 2))
-        assert [len(item) for item in thing.taken()] == [RING_SIZE * number // 2 for number in range(8)]
+        assert [len(item) for item in thing.taken()] == [RING_SIZE * number // 2 for number in range(6)]
 
     def test_one_way_of_a_generator_is_closed(self, thing, gate):
         thing.iterator.oneway(5, gate)
@@ -380,7 +387,7 @@ class Contract:
         assert not call.done()
         open(gate, "w").close()
         eventually(call.done)
-        assert call.result(timeout=0) == 5
+        assert call.result(timeout=BRIEFLY) == 5
 
     def test_a_submitted_call_waits_as_long_as_it_is_told(self, thing, gate):
         call = thing.hold.submit(gate, 6)
@@ -537,11 +544,11 @@ class Contract:
         with pytest.raises(ValueError, match="in a batch") as caught:
             bad.result()
         assert "in fail" in ipcdatastore.remote_traceback(caught.value)
-        with pytest.raises(ipcdatastore.NotExposedError):
+        with self.raises(ipcdatastore.NotExposedError):
             missing.result()
-        with pytest.raises(ipcdatastore.EncodeError, match="by itself"):
+        with self.raises(ipcdatastore.EncodeError, match="by itself"):
             stream.result()
-        with pytest.raises(ipcdatastore.EncodeError):
+        with self.raises(ipcdatastore.EncodeError):
             unwritable.result()
         assert last.result() == ["a", "b"]
 
@@ -580,7 +587,7 @@ class Contract:
         with ipcdatastore.link(thing).batch() as batch:
             calls = [batch.make(RING_SIZE // 2, number) for number in range(10)]
         assert [call.result() for call in calls] == [bytes([number]) * (RING_SIZE // 2) for number in range(10)]
-        with pytest.raises(ipcdatastore.TooLargeError):
+        with self.raises(ipcdatastore.TooLargeError):
             with ipcdatastore.link(thing).batch() as batch:
                 for _ in range(3):
                     batch.make(LIMIT // 2)
@@ -642,14 +649,14 @@ class Contract:
     def test_items_that_cannot_be_written(self, thing):
         stream = thing.odd_items()
         assert next(stream) == 1
-        with pytest.raises(ipcdatastore.EncodeError):
+        with self.raises(ipcdatastore.EncodeError):
             next(stream)
         assert list(stream) == []
 
     def test_large_items(self, thing):
         size = LIMIT // 2
         assert [len(item) for item in thing.big_items(5, size)] == [size] * 5
-        with pytest.raises(ipcdatastore.TooLargeError, match="half of it for an item"):
+        with self.raises(ipcdatastore.TooLargeError, match="half of it for an item"):
             list(thing.big_items(1, size + 1))
         assert sum(len(item) for item in thing.big_items(100, 10_000)) == 1_000_000
 
@@ -660,8 +667,8 @@ class Contract:
         connection = stream._connection
 
         class Interrupting:
-            messages = connection.messages
-            is_usable, send = connection.is_usable, connection.send
+            messages, check_process = connection.messages, connection.check_process
+            is_usable, end_stream = connection.is_usable, connection.end_stream
 
             def ask(self, *arguments):
                 connection.ask(*arguments)

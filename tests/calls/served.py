@@ -373,9 +373,9 @@ def polling(server):
 
 def in_child(directory, name, kind, options, path=None):
     """What a child process runs: a server that ends when its test says so, or is killed."""
-    from calls import served
+    from calls.served import KINDS as kinds  # noqa: N811, PLW0406 - it runs in another process
 
-    server = ipcdatastore.serve_object(name, served.KINDS[kind](), directory=directory, **options)
+    server = ipcdatastore.serve_object(name, kinds[kind](), directory=directory, **options)
 
     def listen():
         hear()  # noqa: F821 - the child's
