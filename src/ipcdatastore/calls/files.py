@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _NAMES_OF_SERIALIZERS = {number: name for name, number in SERIALIZERS.items()}
 FINISHED_LONG_AGO = 60.0  # seconds after which nobody is still making a file
-# Locks that a forked child must let go of, without unlocking; and that no collection of a cycle closes before its owner.
+# Locks that a forked child must let go of, without unlocking; and that no collection of a cycle closes too early.
 _open_files: Set[Any] = set()
 
 
