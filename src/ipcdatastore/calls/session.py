@@ -137,7 +137,10 @@ class Session:
             return self._rare(kind, method, arguments)
         value = self._board.exposed.method(method)(*arguments, **keywords)
         if hasattr(value, "__next__"):
-            return self._open_stream(value)
+            answer = self._open_stream(value)
+            if kind == ONEWAY:  # nobody will ask for an item
+                self._close_stream(int.from_bytes(answer[1], "little"))
+            return answer
         return self._limited(*self._board.messages.result(value, method))
 
     def _rare(self, kind: int, name: str, arguments: Any) -> Tuple[int, Any]:
