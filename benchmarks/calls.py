@@ -78,7 +78,7 @@ def loop(echo, calls=CALLS):
 # --- beside Pyro -----------------------------------------------------------------------------------------
 def busy(proxy, peer, limit, name):
     what = f"call, both ends busy / {name}"
-    return ratio(what, limit, CALLS, loop(proxy.echo), loop(peer.echo), name.partition("'")[0], 5)
+    return ratio(what, limit, CALLS, loop(proxy.echo), loop(peer.echo), name.partition("'")[0], 15)
 
 
 def asleep(proxy, peer, limit, name):
@@ -104,7 +104,7 @@ def pyro(server, proxy):
 def against_pyro(directory, progress, note):
     name = "Pyro4's (pickle, loopback)"
     if not peers.installed("Pyro4"):
-        note(f'calls / {name}: left out, since Pyro4 is not installed: pip install "ipcdatastore[bench]"')
+        note(f'calls / {name}: left out, since there is no Pyro4 that works here: pip install "ipcdatastore[bench]"')
     else:
         with served(directory) as proxy, pyro(peers.serve_pyro4, peers.pyro4) as peer:
             progress("calls against Pyro4")

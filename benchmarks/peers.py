@@ -1,11 +1,16 @@
 """Other stores, and other ways to call, measured in the same run. Dependencies of the benchmark alone."""
 
-import importlib.util
+import importlib
 import pickle
 
 
 def installed(name):
-    return importlib.util.find_spec(name) is not None
+    """Whether it is there, and works with this Python."""
+    try:
+        importlib.import_module(name)
+    except Exception:  # noqa: BLE001 - whatever one that is too old for this Python raises
+        return False
+    return True
 
 
 class Lmdb:
