@@ -59,8 +59,8 @@ class Board:
         with self._counting:
             longs[layout.CALLS_LONG] += 1
             longs[layout.BUSY_LONG] += nanoseconds
-            at = layout.HISTOGRAM + min(nanoseconds.bit_length(), layout.HISTOGRAM_SIZE - 1)
-            self._words[at] = (self._words[at] + 1) & MASK
+            bucket = layout.HISTOGRAM + min(nanoseconds.bit_length(), layout.HISTOGRAM_SIZE - 1)
+            self._words[bucket] = (self._words[bucket] + 1) & MASK
             if failed:
                 longs[layout.ERRORS_LONG] += 1
 

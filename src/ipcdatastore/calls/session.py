@@ -157,7 +157,7 @@ class Session:
         if kind == layout.END:
             self._close_stream(arguments[0])
             return messages.result(None, name)
-        return messages.result(exposed.describe(), name)
+        return messages.result(exposed.describe(*arguments), name)
 
     def _limited(self, kind: int, payload: Any, limit: int = 0) -> Tuple[int, Any]:
         limit = limit or self._board.facts.limit
