@@ -1,7 +1,8 @@
 """The service's loop: what has to be done for the store, the skin and the video is done between two waits for Kodi.
 
 Kodi delivers what it has to tell (settings, playback, the wish to quit) only while this script waits, and gives it a
-few seconds to end. So each step is short, and nothing runs beside the loop.
+few seconds to end. So each step is short, and nothing runs beside the loop, but for the threads that answer scripts
+which ask where the store is (:mod:`.objects`).
 """
 
 import time
@@ -13,6 +14,7 @@ import ipcdatastore
 
 from . import checks, log, region, settings
 from .bridge import Bridge
+from .objects import Objects
 from .video import Video
 
 BUSY = 0.02  # seconds between two looks at what skins want at once, as long as there is something new;
@@ -33,6 +35,7 @@ class Host:
         self.region = region.Region(self.wishes) if self.wishes.start else None
         self.bridge = Bridge()
         self.video = Video()
+        self.objects = Objects()
         self._look = QUIET
         self._not_before = 0.0
         self._fault = None
@@ -60,6 +63,7 @@ class Host:
         self._look = min(1.5 * self._look, QUIET)
         try:
             checks.answer(store)
+            self.objects.tick(store, self.wishes.address)
             self.video.tick(store, self.wishes)
             if self.bridge.tick(store, self.wishes):
                 self._look = BUSY
@@ -69,6 +73,7 @@ class Host:
             self.region.tell(error)
             if isinstance(error, LOST):
                 self.bridge.close()
+                self.objects.close()
                 self.region.close()
         return min(pause, self._look)
 
@@ -80,6 +85,7 @@ class Host:
             log.warning(f"a fault, which should be reported:\n{found}")
         self._not_before = time.monotonic() + AFTER_A_FAULT
         self.bridge.close()
+        self.objects.close()
         if self.region is not None:
             self.region.close()
 
@@ -114,6 +120,7 @@ class Host:
     def _leave(self):
         """Nobody is shown, or told, anything of this store any more."""
         self.bridge.close()
+        self.objects.close()
         self.video.close(self.region.store if self.region is not None else None)
 
     def _close_region(self):
