@@ -15,8 +15,8 @@ _last = threading.local()  # the traceback of the last error in a thread
 class IPCClient:
     """Reaches what an :class:`ipc.ipcserver.IPCServer` serves at `name`, `host` and `port`.
 
-    `add_on_id`: the addon in whose settings these three are, in place of the arguments. `datatype` is not looked at: here
-    it is the server's choice. `uri` may be set to the address of another server at any time.
+    `add_on_id`: the addon in whose settings these three are, in place of the arguments. `datatype` is not looked at:
+    here it is the server's choice. `uri` may be set to the address of another server at any time.
     """
 
     def __init__(self, add_on_id="", name="kodi-IPC", host="localhost", port=9099, datatype="pickle"):
@@ -25,7 +25,7 @@ class IPCClient:
         self.datatype = datatype
 
     def get_exposed_object(self):
-        """The object: call its methods. A call takes at most 5 seconds. Nothing is asked of the server before the first."""
+        """The object: call its methods. A call takes at most 5 seconds. The server may be started after this."""
         return Exposed(self._link())
 
     def server_available(self):

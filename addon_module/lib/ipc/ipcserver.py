@@ -16,8 +16,8 @@ class IPCServer(threading.Thread):
     """Serves the public methods of `expose_obj` at `name`, `host` and `port`, which are names only: no port is opened.
 
     `add_on_id`: the addon in whose settings these three are (``data_name``, ``host``, ``port``), in place of the
-    arguments. `serializer`: ``"pickle"`` or ``"json"``; ``"serpent"``, ``"marshal"`` and ``"marshall"`` of old are taken
-    for ``"pickle"``. `start` raises what is in the way; `stop` ends it, and calls ``expose_obj.close()``, if it has
+    arguments. `serializer`: ``"pickle"`` or ``"json"``; ``"serpent"``, ``"marshal"`` and ``"marshall"`` of old mean
+    ``"pickle"``. `start` raises what is in the way; `stop` ends it, and calls ``expose_obj.close()``, if it has
     that. In Kodi it ends by itself when the script has to.
     """
 

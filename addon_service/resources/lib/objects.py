@@ -40,7 +40,11 @@ class Objects:
             self._store, self._address = store, address
             self._servers = dict.fromkeys([address, kodi.DEFAULT_ADDRESS])
             self._start(first=True)
-        elif None in self._servers.values() and time.monotonic() >= self._due:
+            return
+        for where, server in self._servers.items():
+            if server is not None and not server.running:  # why is in the log
+                self._servers[where] = None
+        if None in self._servers.values() and time.monotonic() >= self._due:
             self._start(first=False)
 
     def close(self):
