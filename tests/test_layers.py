@@ -34,7 +34,7 @@ LAYERS = [
     {"store"},
     {"keeper"},
     {"opening"},
-    {"service"},
+    {"service", "calls"},
     {"__init__"},
     {"demo", "selftest", "testing"},
     {"cli"},

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from .errors import (
     ArgumentError,
+    CallTimeoutError,
     ClosedError,
     ConflictError,
     DatastoreError,
@@ -23,11 +24,15 @@ from .errors import (
     KeyTypeError,
     LockLostError,
     LockTimeoutError,
+    NotExposedError,
+    ObjectServedError,
     PlaceError,
     ReadOnlyError,
     RegionDamagedError,
     RegionNotFoundError,
+    RemoteError,
     RestoreWarning,
+    ServerUnavailableError,
     ServiceRunningError,
     SnapshotDamagedError,
     SnapshotError,
@@ -43,6 +48,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .calls import (
+        Link,
+        ObjectInfo,
+        ObjectServer,
+        PendingCall,
+        Proxy,
+        RemoteTraceback,
+        connect,
+        expose,
+        link,
+        objects,
+        remote_traceback,
+        serve_object,
+    )
     from .locks import NamedLock
     from .opening import open
     from .restore import Restored
@@ -53,11 +72,23 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Event": "watching",
+    "Link": "calls",
     "NamedLock": "locks",
+    "ObjectInfo": "calls",
+    "ObjectServer": "calls",
+    "PendingCall": "calls",
+    "Proxy": "calls",
+    "RemoteTraceback": "calls",
     "Restored": "restore",
     "Service": "service",
     "Watch": "watching",
+    "connect": "calls",
+    "expose": "calls",
+    "link": "calls",
+    "objects": "calls",
     "open": "opening",
+    "remote_traceback": "calls",
+    "serve_object": "calls",
 }
 
 
@@ -74,6 +105,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "ArgumentError",
+    "CallTimeoutError",
     "ClosedError",
     "ConflictError",
     "Datastore",
@@ -85,15 +117,25 @@ __all__ = [
     "FormatError",
     "InvalidNameError",
     "KeyTypeError",
+    "Link",
     "LockLostError",
     "LockTimeoutError",
     "NamedLock",
+    "NotExposedError",
+    "ObjectInfo",
+    "ObjectServedError",
+    "ObjectServer",
+    "PendingCall",
     "PlaceError",
+    "Proxy",
     "ReadOnlyError",
     "RegionDamagedError",
     "RegionNotFoundError",
+    "RemoteError",
+    "RemoteTraceback",
     "RestoreWarning",
     "Restored",
+    "ServerUnavailableError",
     "Service",
     "ServiceRunningError",
     "SnapshotDamagedError",
@@ -103,6 +145,12 @@ __all__ = [
     "UntrustedRegionError",
     "WaitEndedError",
     "Watch",
+    "connect",
+    "expose",
+    "link",
+    "objects",
     "on_wait",
     "open",
+    "remote_traceback",
+    "serve_object",
 ]

@@ -21,9 +21,14 @@
     +-- StoreFullError          (MemoryError)      no room, and nothing was changed
     +-- LockTimeoutError        (TimeoutError)     the writer lock was not obtained in time
     |   +-- ServiceRunningError                    another process looks after the region
+    |   +-- ObjectServedError                      another server has that name
     +-- WaitEndedError          (InterruptedError) a wait given up because the host of the program ends
     +-- LockLostError           (RuntimeError)     somebody else wrote while this handle held the lock
     +-- ConflictError           (RuntimeError)     a transaction met a change made meanwhile
+    +-- ServerUnavailableError  (ConnectionError)  nobody serves the object, or its server died
+    +-- CallTimeoutError        (TimeoutError)     a call was not answered in time
+    +-- NotExposedError         (AttributeError)   a name of an object that cannot be used from outside
+    +-- RemoteError             (RuntimeError)     what a call raised there, and cannot be had here
 
     RestoreWarning (a UserWarning): a region was restored, but not from its newest image
 
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArgumentError",
+    "CallTimeoutError",
     "ClosedError",
     "ConflictError",
     "DatastoreError",
@@ -50,10 +56,14 @@ __all__ = [
     "KeyTypeError",
     "LockLostError",
     "LockTimeoutError",
+    "NotExposedError",
+    "ObjectServedError",
     "PlaceError",
     "ReadOnlyError",
     "RegionDamagedError",
     "RegionNotFoundError",
+    "RemoteError",
+    "ServerUnavailableError",
     "ServiceRunningError",
     "SnapshotDamagedError",
     "SnapshotError",
@@ -198,6 +208,10 @@ class ServiceRunningError(LockTimeoutError):
     """Another service looks after the region; ``holder`` is its pid, where one is known."""
 
 
+class ObjectServedError(LockTimeoutError):
+    """Another server has that name; ``holder`` is its pid, where one is known."""
+
+
 class WaitEndedError(DatastoreError, InterruptedError):
     """The host of this program is about to end, so a wait was given up; nothing was changed. For `on_wait` to raise."""
 
@@ -210,6 +224,35 @@ class ConflictError(DatastoreError, RuntimeError):
     """A transaction read ``key``, which another writer changed before the commit. Nothing was written."""
 
     key: Any
+
+
+class ServerUnavailableError(DatastoreError, ConnectionError):
+    """Nobody serves the object ``name``, or its server ended before it answered.
+
+    ``started`` is False where the call never ran, and never will: it may be made again. True: its outcome is unknown.
+    """
+
+    name: str
+    started: bool
+
+
+class CallTimeoutError(DatastoreError, TimeoutError):
+    """A call of the object ``name`` was not answered within ``timeout`` seconds. It may still run, once."""
+
+    name: str
+    timeout: float
+
+
+class NotExposedError(DatastoreError, AttributeError):
+    """``name`` is none of the methods and attributes that an object exposes."""
+
+    name: Any
+
+
+class RemoteError(DatastoreError, RuntimeError):
+    """A call raised a ``type_name`` there which cannot be had here; ``__cause__`` has the traceback."""
+
+    type_name: str
 
 
 class RestoreWarning(UserWarning):

@@ -1,0 +1,349 @@
+"""The client's end of one connection: sends the requests of one thread in order, and hands out what comes back.
+
+Whoever waits for a response while nobody else does takes what comes (he leads): his own, and those of others, which he
+puts where they find them. When he has his own he appoints one of those who wait.
+
+The server is asked nothing to learn whether it lives: it holds a lock on its file. Once that is free, nothing of it
+moves any more, and its word STARTED says which calls never ran.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from _thread import allocate_lock
+
+from ..errors import CallTimeoutError, ServerUnavailableError, TooLargeError
+from ..platform import fence, look_up
+from . import files, layout
+from .doze import TICK, Bell, Sleeper, full_fence
+from .layout import BELL, CLIENT_BELL, CLIENT_WANTS_ROOM, MASK, RESPONSE_HEAD, SERVER_WANTS_ROOM, SERVING, SILENT, STATE
+from .message import Messages
+from .ring import Reader, Writer
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional, Set, Tuple
+
+RING_SIZE = 128 * 1024  # bytes, each way
+
+
+class Connection:
+    """One thread's connection to one server."""
+
+    __slots__ = (
+        "__weakref__",
+        "_arrived",
+        "_bell",
+        "_broken",
+        "_expected",
+        "_number",
+        "_pid",
+        "_receiving",
+        "_requests",
+        "_responses",
+        "_sending",
+        "_server",
+        "_shared",
+        "_sleeper",
+        "_stride",
+        "_told_tail",
+        "_waiters",
+        "_words",
+        "awaiter",
+        "limit",
+        "lost",
+        "messages",
+        "name",
+        "server_id",
+        "server_words",
+    )
+
+    def __init__(self, name: str, path: str, server: files.Shared, facts: files.ServerFacts) -> None:
+        self._broken = True
+        self.name = name
+        self.server_id = facts.id
+        self.limit = facts.limit
+        self.messages = Messages(name, facts.serializer)
+        self._pid = os.getpid()
+        self._server = server
+        self.server_words = server.words
+        self._shared = shared = files.make_client(path, facts.id, RING_SIZE)
+        self._words = words = shared.words
+        data, first = shared.data, layout.PAGE
+        self._requests = Writer(data, words, first, RING_SIZE, layout.REQUEST_HEAD, layout.REQUEST_TAIL)
+        self._responses = Reader(
+            data,
+            words,
+            first + RING_SIZE,
+            RING_SIZE,
+            RESPONSE_HEAD,
+            layout.RESPONSE_TAIL,
+            limit=MASK,
+            path=shared.path,
+        )
+        self._bell = Bell(server, BELL, layout.ASLEEP)
+        self._sleeper = Sleeper(shared, CLIENT_BELL, layout.CLIENT_ASLEEP)
+        if facts.pid == self._pid:
+            self._sleeper.yield_instead()
+        self._number = 0
+        self._sending = allocate_lock()
+        self._receiving = allocate_lock()  # held by who leads
+        self._expected: Set[int] = set()  # calls whose response somebody wants,
+        self._arrived: Dict[int, Tuple[int, Any]] = {}  # those that are there,
+        self._waiters: Dict[int, Any] = {}  # and who waits for one while somebody else leads: a lock that he holds
+        self._told_tail = -1
+        self._stride = int.from_bytes(os.urandom(4), "little") | 1
+        self.lost = False  # whether the server has gone
+        self.awaiter: Any = None
+        server.words[layout.CONNECT] = int.from_bytes(os.urandom(4), "little")  # PUBLISH: there is a new client
+        self._ring()
+        self._broken = False
+
+    def is_usable(self) -> bool:
+        """Whether calls can go through here, as far as can be told without asking the system."""
+        return not self._broken and bool(self.server_words[STATE] == SERVING)
+
+    def server_lives(self) -> bool:
+        """Whether the server answers calls."""
+        return bool(self.server_words[STATE] == SERVING) and self._server.maker_lives()
+
+    # --- both ways -----------------------------------------------------------------------------------
+    def ask(self, kind: int, name: str, arguments: Any, keywords: Any, timeout: Optional[float]) -> Any:
+        """Send a request and wait for the response: what it brings, or raises."""
+        number = self.send(kind, self.messages.request(name, arguments, keywords), timeout)
+        try:
+            kind, payload = self.receive(number, timeout)
+        except BaseException:
+            self.forget(number)
+            raise
+        return self.read(kind, payload, name)
+
+    def read(self, kind: int, payload: Any, what: str) -> Any:
+        """What a response says: the result, or raise."""
+        if kind & ~7 == layout.VALUE:
+            return self.messages.read_result(kind, payload, what)
+        if kind == layout.ERROR:
+            raise self.messages.read_error(payload)
+        if kind == layout.STREAM:
+            from .stream import RemoteIterator
+
+            return RemoteIterator(self, int.from_bytes(payload, "little"), what)
+        found = self.messages.read_parts(payload)
+        return found if kind == layout.ITEMS else (self.messages, found)
+
+    # --- sending -------------------------------------------------------------------------------------
+    def send(self, kind: int, payload: Any, timeout: Optional[float]) -> int:
+        """Put a request into the ring. Its number."""
+        if len(payload) > self.limit:
+            raise TooLargeError(
+                f"a call of {self.name} of {len(payload):,} bytes is over the limit of {self.limit:,} (`max_message` "
+                "of its server): pass it in parts",
+                size=len(payload),
+                limit=self.limit,
+            )
+        with self._sending:
+            self._number = number = (self._number + 1) & MASK
+            if not self._requests.put(kind, number, payload):
+                self._send_rest(kind, number, payload, timeout)
+            if kind not in SILENT:
+                self._expected.add(number)
+            self._ring()
+        return number
+
+    def _send_rest(self, kind: int, number: int, payload: Any, timeout: Optional[float]) -> None:
+        """Put in a request that has no room now, as the server makes some."""
+        words, requests = self._words, self._requests
+        deadline = None if timeout is None else time.monotonic() + timeout
+        done, complete = -1, False
+        # Said before the room is looked at: the server rings when it has made some after that look.
+        words[CLIENT_WANTS_ROOM] = 1
+        try:
+            while not complete:
+                full_fence()
+                seen = words[CLIENT_BELL]
+                sent = requests.send(kind, number, payload, done)
+                complete = sent == len(payload)
+                if sent == done:
+                    self._take_in()
+                    self._wait(seen, number, deadline, timeout)
+                elif not complete:
+                    self._ring()
+                done = sent
+        finally:
+            words[CLIENT_WANTS_ROOM] = 0
+            if not complete and done > 0:
+                self._broken = True  # the server has the beginning of a message that will have no end
+
+    def _take_in(self) -> None:
+        """Take what has come, for whoever wants it: the server may wait for room before it goes on."""
+        if self._receiving.acquire(False):
+            try:
+                while True:
+                    message = self._responses.peek()
+                    if message is None:
+                        break
+                    self._put_aside(*message)
+            finally:
+                self._receiving.release()
+                self._made_room()
+
+    def _ring(self) -> None:
+        # Any number that is not there now: what the server looks at is whether it has changed.
+        self._bell.ring((self.server_words[BELL] + self._stride) & MASK)
+
+    # --- receiving -----------------------------------------------------------------------------------
+    def receive(self, number: int, timeout: Optional[float]) -> Tuple[int, Any]:
+        """(kind, payload) of the response to the request `number`. Who gives up has to say so by `forget`."""
+        deadline = None
+        waiter: Any = None
+        while True:
+            if self._receiving.acquire(False):
+                try:
+                    return self._lead(number, timeout, deadline)
+                finally:
+                    self._receiving.release()  # a full fence: the tail is stored before the word below is loaded
+                    self._made_room()
+                    if waiter is not None:
+                        self._waiters.pop(number, None)
+                    if self._waiters:
+                        self._appoint()
+            if waiter is None:
+                deadline = None if timeout is None else time.monotonic() + timeout
+                waiter = allocate_lock()
+                waiter.acquire()
+                self._waiters[number] = waiter
+                continue  # who leads may have gone before he knew of this one
+            try:
+                self._follow(waiter, deadline)
+            except BaseException:
+                self._waiters.pop(number, None)
+                raise
+            arrived = self._arrived.pop(number, None)
+            if arrived is not None:
+                self._waiters.pop(number, None)
+                return arrived
+
+    def forget(self, number: int) -> None:
+        """Nobody wants the response to that request any more."""
+        self._expected.discard(number)
+        self._arrived.pop(number, None)
+
+    def has_arrived(self, number: int) -> bool:
+        """Whether the response to that request is there, or never will be."""
+        if number not in self._arrived:
+            self._take_in()
+        return number in self._arrived or not self.is_usable()
+
+    def _lead(self, number: int, timeout: Optional[float], deadline: Optional[float]) -> Tuple[int, Any]:
+        responses, words = self._responses, self._words
+        while True:
+            if self._arrived:
+                arrived = self._arrived.pop(number, None)
+                if arrived is not None:
+                    return arrived
+            seen = words[CLIENT_BELL]
+            fence()
+            message = responses.peek()
+            if message is None:
+                if deadline is None and timeout is not None:
+                    deadline = time.monotonic() + timeout
+                self._wait(seen, number, deadline, timeout)
+                continue
+            kind, found, payload = message
+            if found != number:
+                self._put_aside(kind, found, payload)
+                continue
+            if type(payload) is memoryview:
+                payload = bytes(payload)  # the ring is about to be written again
+            responses.advance()
+            self._expected.discard(number)
+            return kind, payload
+
+    def _put_aside(self, kind: int, number: int, payload: Any) -> None:
+        """A response to somebody else's request, or to one that was given up."""
+        if number in self._expected:
+            self._arrived[number] = kind, bytes(payload)
+            self._expected.discard(number)
+            waiter = self._waiters.get(number)
+            if waiter is not None:
+                _wake(waiter)
+        self._responses.advance()
+
+    def _appoint(self) -> None:
+        """Have one of those who wait lead."""
+        for waiter in list(self._waiters.values()):
+            _wake(waiter)
+            return
+
+    @staticmethod
+    def _follow(waiter: Any, deadline: Optional[float]) -> None:
+        look_up()
+        left = TICK if deadline is None else min(TICK, deadline - time.monotonic())
+        if left > 0:
+            waiter.acquire(True, left)
+
+    def _made_room(self) -> None:
+        """Tell a server that waits for it, once."""
+        tail = self._responses.tail
+        if self._words[SERVER_WANTS_ROOM] and tail != self._told_tail:
+            self._told_tail = tail
+            self._ring()
+
+    def _wait(self, seen: int, number: int, deadline: Optional[float], timeout: Optional[float]) -> None:
+        """Wait for the server to ring; raise if it never will."""
+        self._made_room()
+        sleeper = self._sleeper
+        if sleeper.spin(seen):
+            return
+        left = TICK if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise self.timed_out(timeout)
+        if not self.server_lives():
+            fence()
+            if self._words[CLIENT_BELL] != seen:
+                return  # its last words
+            self._broken = self.lost = True
+            raise self._gone(number)
+        sleeper.sleep(seen, left)
+
+    def timed_out(self, timeout: Optional[float]) -> CallTimeoutError:
+        """The error for a call that was not answered within `timeout` seconds."""
+        return CallTimeoutError(
+            f"{self.name} did not answer within {timeout or 0:g} s; the call may still run, once",
+            name=self.name,
+            timeout=timeout,
+        )
+
+    def _gone(self, number: int) -> ServerUnavailableError:
+        # After its death, STARTED moves no more: what is above it never will begin.
+        started = (self._words[layout.STARTED] - number) & MASK < 1 << 31
+        how = "stopped" if self.server_words[STATE] != SERVING else "died"
+        outcome = (
+            "this call had begun: its outcome is unknown" if started else "this call never ran, and may be made again"
+        )
+        return ServerUnavailableError(f"the server of {self.name} {how}; {outcome}", name=self.name, started=started)
+
+    # --- the end -------------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Let go. What was sent is done all the same."""
+        if self._pid != os.getpid():
+            self._shared.forget()
+            return
+        self._broken = True
+        self._words[layout.CLOSED] = 1  # PUBLISH: the server may remove the file
+        self._ring()
+        if not self.server_lives():
+            self._shared.remove()
+        self._shared.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_shared", None) is not None and os is not None:
+            self.close()
+
+
+def _wake(waiter: Any) -> None:
+    try:
+        waiter.release()
+    except RuntimeError:  # he is awake already
+        return

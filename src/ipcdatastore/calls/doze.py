@@ -1,0 +1,138 @@
+"""Waiting for the other end: a short spin where another core can answer, then sleep on the word that it will ring.
+
+Who sleeps says so first (ASLEEP), then looks at the bell, then sleeps only if the bell is still the same; who rings
+stores the bell first, then looks whether somebody sleeps. A full fence on both sides makes sure that one of the two
+sees the other: the kernel's own, where it compares the word, and a lock taken and given back. Were a wake-up lost after
+all (who rings died), the sleep ends with its tick.
+
+Two ends in one process may share one interpreter lock, as Kodi's addons do: then a spin would keep the other from
+answering, and the processor is yielded instead.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from _thread import allocate_lock
+from itertools import repeat
+
+from ..futex import bell
+from ..platform import fence, look_up
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any
+
+TICK = 0.05
+MOST_SPINS = 4000  # some 150 µs: what a sleeper takes to wake up
+LEAST_SPINS = 25
+WORTH_IT = 0.0002  # seconds: who slept less than that should have spun
+YIELDS = 50
+FIRST_PAUSE = 0.00005  # where nobody can be woken: seconds between two looks,
+LONGEST_PAUSE = 0.008  # and at most; after
+QUIET = 1.0  # seconds without a change
+QUIET_PAUSE = 0.045
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        return os.cpu_count() or 1
+
+
+def full_fence() -> None:
+    """Have every store before be seen before any load after it is done, also where ``fence`` has nothing to do."""
+    lock = allocate_lock()
+    lock.acquire()
+    fence()
+
+
+class Bell:
+    """One word to ring, and another that says whether somebody sleeps by it."""
+
+    __slots__ = ("_asleep", "_futex", "word", "words")
+
+    def __init__(self, shared: Any, word: int, asleep: int) -> None:
+        self.words = shared.words
+        self.word = word
+        self._asleep = asleep
+        self._futex = bell(shared.raw, word)
+
+    def ring(self, value: int) -> None:
+        """Store `value`, which must be another than what was there, and wake who sleeps."""
+        self.words[self.word] = value
+        full_fence()
+        if self.words[self._asleep] and self._futex is not None:
+            self._futex.ring()
+
+
+class Sleeper:
+    """The end that waits by that word."""
+
+    __slots__ = ("_asleep", "_changed", "_futex", "_last", "_pause", "_spins", "_word", "_yields", "words")
+
+    def __init__(self, shared: Any, word: int, asleep: int) -> None:
+        self.words = shared.words
+        self._word = word
+        self._asleep = asleep
+        self._futex = bell(shared.raw, word)
+        self._yields = cores() == 1
+        self._spins = MOST_SPINS
+        self._last = -1  # what the bell was when it was last looked at in vain
+        self._pause = FIRST_PAUSE
+        self._changed = time.monotonic()
+
+    def yield_instead(self) -> None:
+        """Never spin from now on: the other end may wait for this one's interpreter lock."""
+        self._yields = True
+
+    def spin(self, seen: int) -> bool:
+        """Whether the bell rings at once. Not tried a second time if nothing has happened since the first."""
+        if seen == self._last:
+            return False
+        words, word = self.words, self._word
+        if self._yields:
+            for _ in repeat(None, YIELDS):
+                if words[word] != seen:
+                    return True
+                time.sleep(0)
+        else:
+            for _ in repeat(None, self._spins):
+                if words[word] != seen:
+                    self._spins = MOST_SPINS
+                    return True
+            # Each time in vain makes the next one shorter: the others may need this processor.
+            self._spins = max(self._spins >> 1, LEAST_SPINS)
+        self._last = seen
+        return False
+
+    def sleep(self, seen: int, seconds: float) -> None:
+        """Sleep until the bell is not `seen` any more, for at most `seconds`, and at most a tick."""
+        look_up()
+        words, word = self.words, self._word
+        seconds = min(seconds, TICK)
+        if self._futex is None:
+            self._poll(seen, seconds)
+            return
+        words[self._asleep] = 1
+        fence()
+        if words[word] == seen:
+            began = time.perf_counter()
+            self._futex.wait(seen, seconds)
+            if time.perf_counter() - began < WORTH_IT and not self._yields:
+                self._spins = MOST_SPINS
+        words[self._asleep] = 0
+
+    def _poll(self, seen: int, seconds: float) -> None:
+        words, word = self.words, self._word
+        until = time.monotonic() + seconds
+        while words[word] == seen:
+            now = time.monotonic()
+            if now >= until:
+                return
+            time.sleep(min(self._pause, until - now))
+            self._pause = min(self._pause * 1.5, LONGEST_PAUSE if now - self._changed < QUIET else QUIET_PAUSE)
+        self._pause = FIRST_PAUSE
+        self._changed = time.monotonic()

@@ -1,0 +1,218 @@
+"""A client's way to an object, whichever server has it: finds the server, and finds the next one when that is gone.
+
+Each thread has a connection of its own, so that threads do not wait for each other, and the calls of each stay in
+order.
+"""
+
+from __future__ import annotations
+
+import time
+from _thread import RLock
+from _thread import _local as ThreadLocal  # noqa: N812
+from _weakref import ref
+
+from .. import place, platform
+from ..errors import ArgumentError, ServerUnavailableError
+from . import files, here, layout
+from .connection import Connection
+from .layout import CALL, ONEWAY, SERVING, STATE
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional
+
+    from .batch import Batch
+    from .proxy import Proxy
+
+LOOK_FOR_SERVER = 0.01  # seconds between two looks while a server is waited for
+SERVERS_TRIED = 3  # one after the other, for one call that none of them began
+_links: List[Any] = []  # weak references to those of this interpreter, for a fork
+
+
+class Link:
+    """How a proxy reaches its object: ``ipcdatastore.link(proxy)``.
+
+    One that is made by itself need not find a server yet. `timeout` is in seconds, for each call; None: as long as it
+    takes. It may be changed.
+    """
+
+    __slots__ = ("__weakref__", "_description", "_finding", "_local", "_server", "directory", "name", "path", "timeout")
+
+    def __init__(self, name: str, directory: Any = None, timeout: Optional[float] = None) -> None:
+        self.name = name
+        self.directory = place.resolve_directory(directory)
+        self.path = files.directory_of(name, self.directory)
+        self.timeout = check_timeout(timeout)
+        self._finding = RLock()
+        self._description: Any = None
+        self._local = ThreadLocal()
+        self._server: Any = None
+        _links[:] = [link for link in _links if link() is not None] + [ref(self)]
+
+    # --- connections ---------------------------------------------------------------------------------
+    def connection(self) -> Connection:
+        """This thread's connection, made if need be."""
+        try:
+            found = self._local.connection
+        except AttributeError:
+            found = None
+        if found is not None:
+            if found.is_usable():
+                return found  # type: ignore[no-any-return]
+            self._local.connection = None
+            if found.lost:
+                found.close()
+        return self._connect()
+
+    def _connect(self) -> Connection:
+        for _ in range(SERVERS_TRIED):
+            shared, facts = self._find()
+            if here.is_served_by_this_thread(facts.id):
+                raise ServerUnavailableError(
+                    f"this very thread serves {self.name}, and could never answer itself: call the object directly, or "
+                    "give its server several `workers`",
+                    name=self.name,
+                    started=False,
+                )
+            try:
+                connection = Connection(self.name, self.path, shared, facts)
+            except OSError:
+                if self._server_lives(shared):
+                    raise
+                continue  # it has just stopped, and removed its directory
+            self._local.connection = connection
+            return connection
+        raise self._unavailable()
+
+    def _find(self) -> Any:
+        with self._finding:
+            if self._server is None or not self._server_lives(self._server[0]):
+                self._server = None
+                self._server = files.find_server(self.path)
+            if self._server is None:
+                raise self._unavailable()
+            return self._server
+
+    @staticmethod
+    def _server_lives(shared: files.Shared) -> bool:
+        return bool(shared.words[STATE] == SERVING) and shared.maker_lives()
+
+    def _unavailable(self) -> ServerUnavailableError:
+        return ServerUnavailableError(
+            f"nobody serves {self.name} in {self.directory}; start its server", name=self.name, started=False
+        )
+
+    def available(self) -> bool:
+        """Whether a server has the object now. Costs a few microseconds."""
+        try:
+            self._find()
+        except ServerUnavailableError:
+            return False
+        return True
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a server has the object; ``ServerUnavailableError`` after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while not self.available():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self._unavailable()
+            platform.pause(min(left, LOOK_FOR_SERVER))
+
+    def close(self) -> None:
+        """Close this thread's connection; those of other threads go with their threads. A later call connects again."""
+        connection = getattr(self._local, "connection", None)
+        self._local.connection = None
+        self._server = None
+        if connection is not None:
+            connection.close()
+
+    # --- calls ---------------------------------------------------------------------------------------
+    def call(self, name: str, arguments: Any, keywords: Any, timeout: Optional[float]) -> Any:
+        """Call a method, and wait for what it returns, or raises."""
+        return self.ask(CALL, name, arguments, keywords, timeout)
+
+    def ask(self, kind: int, name: str, arguments: Any, keywords: Any, timeout: Optional[float]) -> Any:
+        """Send a request and wait for the response. One that no server began is sent to the next server."""
+        for _ in range(SERVERS_TRIED):
+            connection = self.connection()
+            try:
+                return connection.ask(kind, name, arguments, keywords, timeout)
+            except ServerUnavailableError as error:
+                # Only if this connection says so: a method may raise such an error as well.
+                if not connection.lost or error.started or not self.available():
+                    raise
+        raise self._unavailable()
+
+    def tell(self, name: str, arguments: Any, keywords: Any, timeout: Optional[float]) -> None:
+        """Call a method, and do not wait: it is done after everything that this thread asked for before."""
+        connection = self._living()
+        connection.send(ONEWAY, connection.messages.request(name, arguments, keywords), timeout)
+
+    def submit(self, kind: int, name: str, arguments: Any, keywords: Any, timeout: Optional[float]) -> Any:
+        """Call a method, and get the response later: a ``PendingCall``."""
+        from .pending import PendingCall
+
+        connection = self._living()
+        number = connection.send(kind, connection.messages.request(name, arguments, keywords), timeout)
+        return PendingCall(connection, number, name, timeout)
+
+    def _living(self) -> Connection:
+        """A connection whose server lives just now: nobody waits for an answer that would tell."""
+        connection = self.connection()
+        if connection.server_lives():
+            return connection
+        return self._connect()
+
+    # --- what there is -------------------------------------------------------------------------------
+    def describe(self) -> Dict[str, Any]:
+        """``class``, ``methods``, ``oneway``, ``attributes`` and ``writable`` of the object, as its server says."""
+        connection = self.connection()
+        described = self._description
+        if described is None or described[0] != connection.server_id:
+            found = self.ask(layout.DESCRIBE, "", (), {}, self.timeout)
+            self._description = described = connection.server_id, found
+        return described[1]  # type: ignore[no-any-return]
+
+    @property
+    def proxy(self) -> Proxy:
+        """A proxy that goes through this link."""
+        from .proxy import Proxy
+
+        return Proxy(self)
+
+    def batch(self) -> Batch:
+        """Several calls in one message; see ``Batch``."""
+        from .batch import Batch
+
+        return Batch(self)
+
+    def __repr__(self) -> str:
+        return f"<Link to {self.name!r} in {self.directory}>"
+
+    def after_fork(self) -> None:
+        """In the child: connections are the parent's."""
+        self._local = ThreadLocal()
+        self._finding = RLock()
+        self._server = None
+
+
+def check_timeout(timeout: Any) -> Any:
+    """`timeout` itself, if it can be one."""
+    if timeout is not None and (type(timeout) not in (int, float) or not timeout > 0):
+        raise ArgumentError(
+            f"`timeout` is a number of seconds above 0, or None for as long as it takes, not {timeout!r}",
+            name="timeout",
+            value=timeout,
+        )
+    return timeout
+
+
+def _after_fork_in_child() -> None:
+    for reference in _links:
+        link = reference()
+        if link is not None:
+            link.after_fork()
+
+
+platform.at_fork_in_child(_after_fork_in_child)

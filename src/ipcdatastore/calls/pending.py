@@ -1,0 +1,76 @@
+"""A call that was sent and whose result is wanted later."""
+
+from __future__ import annotations
+
+from ..errors import ServerUnavailableError
+
+TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+if TYPE_CHECKING:
+    from typing import Any, Generator, Optional
+
+    from .connection import Connection
+
+
+class PendingCall:
+    """A call under way: ``result()`` waits for it, and so does ``await`` in a coroutine. From any thread."""
+
+    __slots__ = ("_connection", "_error", "_number", "_timeout", "_value", "_what")
+
+    def __init__(self, connection: Connection, number: int, what: str, timeout: Optional[float]) -> None:
+        self._connection: Optional[Connection] = connection  # None: it has its result, or its error
+        self._number = number
+        self._what = what
+        self._timeout = timeout
+        self._value: Any = None
+        self._error: Optional[BaseException] = None
+
+    def result(self, timeout: Any = ...) -> Any:
+        """What the call returned; what it raised is raised here. `timeout`: the proxy's own, if none is given."""
+        self._find_out(timeout)
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def exception(self, timeout: Any = ...) -> Optional[BaseException]:
+        """What the call raised; None if it returned."""
+        self._find_out(timeout)
+        return self._error
+
+    def done(self) -> bool:
+        """Whether ``result`` would not wait."""
+        connection = self._connection
+        return connection is None or connection.has_arrived(self._number)
+
+    def _find_out(self, timeout: Any) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            response = connection.receive(self._number, self._timeout if timeout is ... else timeout)
+        except ServerUnavailableError as error:
+            self._settle(None, error)
+            return
+        try:
+            self._settle(connection.read(*response, self._what), None)
+        except Exception as error:  # noqa: BLE001 - the call's own
+            self._settle(None, error)
+
+    def _settle(self, value: Any, error: Optional[BaseException]) -> None:
+        self._value, self._error = value, error
+        self._connection = None
+
+    def give_up(self) -> None:
+        """Who awaits it finds that it was not answered in time."""
+        connection = self._connection
+        if connection is not None:
+            connection.forget(self._number)
+            self._settle(None, connection.timed_out(self._timeout))
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        from .aio import wait_for
+
+        return wait_for(self, self._connection).__await__()
+
+    def __del__(self) -> None:
+        if self._connection is not None:
+            self._connection.forget(self._number)
