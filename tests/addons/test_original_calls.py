@@ -113,7 +113,7 @@ def test_a_server_is_a_thread(old, serve):
 
 
 def test_an_object_need_not_close(serve):
-    serve(object()).stop()
+    serve(threading.Event()).stop()
 
 
 def test_an_address_that_is_taken(old, serve):

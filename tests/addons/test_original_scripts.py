@@ -91,6 +91,6 @@ def test_it_runs_as_it_is(old, name, monkeypatch):
     import resources.lib.datastore
 
     monkeypatch.syspath_prepend(os.path.dirname(resources.lib.datastore.__file__))
-    results = []
-    exec(textwrap.dedent(SCRIPTS[name]), {"results": results, "__name__": "__main__"})
-    assert results == RESULTS[name]
+    names = {"results": [], "__name__": "__main__"}
+    exec(textwrap.dedent(SCRIPTS[name]), names)
+    assert names["results"] == RESULTS[name]

@@ -365,7 +365,7 @@ def test_a_server_that_comes_between_two_tries(old, client, serve, monkeypatch):
 
 
 def test_what_is_served_there_is_something_else(old, serve, client):
-    serve(object())
+    serve(threading.Event())
     error = failure(client.get, "x")
     assert type(error) is old.ipcclientxerrors.UnknownError
 

@@ -4,6 +4,7 @@ import sys
 import threading
 
 import ipcdatastore
+from ipcdatastore.calls.proxy import Method, Proxy
 
 from . import kodi
 from .address import object_name, uri_of
@@ -23,6 +24,7 @@ class IPCClient:
         self.name, self.host, self.port = kodi.address_of(add_on_id, name, host, port)
         self.uri = uri_of(self.name, self.host, self.port)
         self.datatype = datatype
+        self._known = None  # the link, and the address that it is of
 
     def get_exposed_object(self):
         """The object: call its methods. A call takes at most 5 seconds. The server may be started after this."""
@@ -35,6 +37,12 @@ class IPCClient:
         except (ipcdatastore.DatastoreError, OSError):
             return False
 
+    def close(self):
+        """Let go of the server. The next call finds it again."""
+        known, self._known = self._known, None
+        if known is not None:
+            known[1].close()
+
     @staticmethod
     def get_traceback():
         """The traceback in the server of the last error of a call in this thread; "" if there was none."""
@@ -43,32 +51,32 @@ class IPCClient:
         return found or getattr(_last, "text", "")
 
     def _link(self):
-        return ipcdatastore.Link(object_name(self.uri), kodi.directory(), TIMEOUT)
+        known = self._known
+        if known is None or known[0] != self.uri:
+            IPCClient.close(self)
+            link = ipcdatastore.Link(object_name(self.uri), kodi.directory(), TIMEOUT)
+            self._known = known = self.uri, link
+        return known[1]
 
 
-class Exposed:
+class Exposed(Proxy):
     """A proxy that remembers the last error for :meth:`IPCClient.get_traceback`."""
 
-    def __init__(self, link):
-        self.__dict__["_link"] = link
-
     def __getattr__(self, name):
-        found = getattr(self._link.proxy, name)
-        return Method(found) if callable(found) else found
+        found = super().__getattr__(name)
+        if type(found) is Method:
+            self.__dict__[name] = found = Remembering(found._link, name, found._oneway)
+        return found
 
 
-class Method:
-    """One of its methods, with whatever else the library's have."""
+class Remembering(Method):
+    """One of its methods."""
 
-    def __init__(self, method):
-        self._method = method
+    __slots__ = ()
 
     def __call__(self, *arguments, **named):
         try:
-            return self._method(*arguments, **named)
+            return super().__call__(*arguments, **named)
         except Exception as error:
             _last.text = ipcdatastore.remote_traceback(error)  # not the error itself, which keeps frames alive
             raise
-
-    def __getattr__(self, name):
-        return getattr(self._method, name)

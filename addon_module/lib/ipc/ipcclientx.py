@@ -13,8 +13,7 @@ import ipcdatastore
 
 from . import ipcclientxerrors as errors
 from . import kodi, records
-from .address import object_name
-from .ipcclient import TIMEOUT, IPCClient
+from .ipcclient import IPCClient
 
 PAUSE = 0.005  # seconds between two tries to reach the server
 # What a handle on the region will not recover from, but another one may: it was moved, or made anew.
@@ -31,22 +30,22 @@ Data = namedtuple("Data", "value ts cached")
 class _Found:
     """The server at `uri`, and the region that it named. Raises what its call and the opening raise."""
 
-    def __init__(self, uri):
+    def __init__(self, uri, link):
         self.uri = uri
-        self.link = link = ipcdatastore.Link(object_name(uri), kodi.directory(), TIMEOUT)
+        self._link = link
+        self._server = link.server_id  # first: if it is another one by the time of the call, all is asked again
         name, directory, saving = link.proxy.region()
         store = ipcdatastore.open(name, directory=directory, mode="w")
         self.records = records.Records(store, saving)
         self._path = store._engine.path
         self._file = _identity(self._path)
-        self._server = link.started
 
     def is_current(self):
         """Whether that server runs, and has that region."""
-        return self.link.available() and self.link.started == self._server and _identity(self._path) == self._file
+        server = self._link.server_id
+        return server is not None and server == self._server and _identity(self._path) == self._file
 
     def close(self):
-        self.link.close()
         self.records.store.close()
 
 
@@ -172,10 +171,11 @@ class IPCClientX(IPCClient):
         return self._persist(varname, self._author(author), keep=False)
 
     def close(self):
-        """Let go of the region. The next verb finds it again."""
+        """Let go of the server, and of the region. The next verb finds them again."""
         found = self._found
         if found is not None:
             self._forget(found)
+        super().close()
 
     @staticmethod
     def logexception(exc):
@@ -219,9 +219,12 @@ class IPCClientX(IPCClient):
 
     def _failed(self, error, cause, otherwise):
         self.logexception(error)
-        if self.raise_exception:
+        if not self.raise_exception:
+            return otherwise
+        try:
             raise error from cause
-        return otherwise
+        finally:
+            del error, cause  # or its traceback would keep it alive, and this client with it
 
     def _attempt(self, verb):
         tries = self._tries()
@@ -262,7 +265,7 @@ class IPCClientX(IPCClient):
         while True:
             tries -= 1
             try:
-                return _Found(self.uri)
+                return _Found(self.uri, self._link())
             except (ipcdatastore.ServerUnavailableError, ipcdatastore.CallTimeoutError, *LOST) as error:
                 if tries <= 0:
                     raise _unreachable(self.uri, error) from error

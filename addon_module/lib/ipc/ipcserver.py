@@ -50,8 +50,8 @@ class IPCServer(threading.Thread):
         server = self._server
         try:
             server.run_forever()
-        except ipcdatastore.WaitEndedError:
-            pass  # Kodi wants the script to end
+        except (ipcdatastore.WaitEndedError, ipcdatastore.ClosedError):
+            pass  # Kodi wants the script to end; or it was stopped before it began
         except Exception as error:  # noqa: BLE001 - there is nobody to whom it could be raised
             self.exception = error
             kodi.log(f"the server at {self.uri} has ended: {error}", problem=True)
@@ -61,11 +61,14 @@ class IPCServer(threading.Thread):
 
     def stop(self):
         """Stop serving, then have the object close itself, if it can."""
-        self._shut()
-        if self.is_alive() and self is not threading.current_thread():
+        # A call that runs is finished first. One that does not end keeps nobody.
+        end = threading.Thread(target=self._shut, daemon=True)
+        end.start()
+        end.join(JOIN)
+        if end.is_alive():
+            kodi.log(f"a call of the object at {self.uri} does not end", problem=True)
+        elif self.is_alive() and self is not threading.current_thread():
             self.join(JOIN)
-            if self.is_alive():
-                kodi.log(f"a call of the object at {self.uri} does not end", problem=True)
         if hasattr(self.expose_obj, "close"):
             self.expose_obj.close()
 
