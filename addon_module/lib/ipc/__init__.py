@@ -83,16 +83,16 @@ class KodiEnds:
     """
 
     def __init__(self, grace=0.0, monitor=None):
-        if monitor is None:
-            import xbmc
+        import xbmc
 
-            monitor = xbmc.Monitor()  # it only learns of what comes after it
-        self.monitor = monitor
+        self.kodi = xbmc
+        self.monitor = monitor or xbmc.Monitor()  # it only learns of what comes after it
         self.grace = grace
         self.until = None
 
     def __call__(self):
-        if not self.monitor.abortRequested():
+        # The flag is of old: Kodi sets it when the script is over, for threads of it that are not.
+        if not (self.monitor.abortRequested() or getattr(self.kodi, "abortRequested", False)):
             return
         import time
 

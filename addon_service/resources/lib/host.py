@@ -9,6 +9,7 @@ import time
 import traceback
 
 import ipc
+from ipc import places
 
 import ipcdatastore
 
@@ -32,10 +33,10 @@ class Host:
 
     def __init__(self):
         self.wishes = settings.read()
-        self.region = region.Region(self.wishes) if self.wishes.start else None
         self.bridge = Bridge()
         self.video = Video()
         self.objects = Objects()
+        self.region = region.Region(self.wishes, self._serve) if self.wishes.start else None
         self._look = QUIET
         self._not_before = 0.0
         self._fault = None
@@ -63,7 +64,7 @@ class Host:
         self._look = min(1.5 * self._look, QUIET)
         try:
             checks.answer(store)
-            self.objects.tick(store, self.wishes.address)
+            self._serve(store)
             self.video.tick(store, self.wishes)
             if self.bridge.tick(store, self.wishes):
                 self._look = BUSY
@@ -101,14 +102,20 @@ class Host:
         self.tick()
         log.info(f"settings applied: {', '.join(f'{name}: {value}' for name, value in changed.items())}")
 
+    def _serve(self, store):
+        self.objects.tick(store, self.wishes.address)
+
     def _reopen(self, old, wishes):
+        moves = self.region is not None and self.region.is_keeper and region.wants_move(old, wishes)
+        if moves:
+            places.publish(places.MOVING)  # whoever misses something from here on waits
         self._leave()
-        if self.region is not None and self.region.is_keeper and region.wants_move(old, wishes):
+        if moves:
             self.region = region.move(self.region, wishes)
             return
         self._close_region()
         if wishes.start:
-            self.region = region.Region(wishes)
+            self.region = region.Region(wishes, self._serve)
         else:
             log.info("stopped, as the settings say")
 

@@ -230,6 +230,8 @@ class ObjectServer:
 
     def _turn(self, seconds: float) -> int:
         """Look at the bell, serve what there is, else sleep until it rings. How many calls were done."""
+        if time.monotonic() >= self._look_due:  # also of a server that always has something to do
+            self._look()
         words = self._shared.words
         seen = words[BELL]
         platform.fence()
@@ -240,8 +242,6 @@ class ObjectServer:
             return done
         if self._sleeper.spin(seen):
             return 0
-        if time.monotonic() >= self._look_due:
-            self._look()
         self._sleeper.sleep(seen, seconds)
         return 0
 
@@ -301,7 +301,8 @@ class ObjectServer:
         self._shared.words[layout.CLIENTS] = len(self._sessions)
 
     def _look(self) -> None:
-        """See whether the clients live, and whether there are new ones that could not say so."""
+        """See whether the host of this program ends, and whether the clients live."""
+        platform.look_up()
         self._look_due = time.monotonic() + LOOK_AT_CLIENTS
         for session in list(self._sessions.values()):
             session.look()
