@@ -38,8 +38,8 @@ class Awaiter:
             # In the order of the calls, which is that of the responses: none waits for a later one.
             try:
                 call.exception()
-            except Exception:  # noqa: BLE001 - a time-out
-                call.give_up()
+            except Exception as error:  # noqa: BLE001 - a time-out, or the host ends
+                call.fail(error)
             try:
                 loop.call_soon_threadsafe(_finish, future)
             except RuntimeError:  # the loop was closed

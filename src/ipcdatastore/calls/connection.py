@@ -16,14 +16,25 @@ from _thread import allocate_lock
 from ..errors import CallTimeoutError, ServerUnavailableError, TooLargeError
 from ..platform import fence, look_up
 from . import files, layout
-from .doze import TICK, Bell, Sleeper, full_fence
-from .layout import BELL, CLIENT_BELL, CLIENT_WANTS_ROOM, MASK, RESPONSE_HEAD, SERVER_WANTS_ROOM, SERVING, SILENT, STATE
+from .doze import CLIENT_TICK, Bell, Sleeper, full_fence
+from .layout import (
+    BELL,
+    CLIENT_BELL,
+    CLIENT_WANTS_ROOM,
+    GIVEN_UP,
+    MASK,
+    RESPONSE_HEAD,
+    SERVER_WANTS_ROOM,
+    SERVING,
+    SILENT,
+    STATE,
+)
 from .message import Messages
 from .ring import Reader, Writer
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Set, Tuple
+    from typing import Any, Dict, List, Optional, Set, Tuple
 
 RING_SIZE = 128 * 1024  # bytes, each way
 
@@ -36,6 +47,7 @@ class Connection:
         "_arrived",
         "_bell",
         "_broken",
+        "_ended",
         "_expected",
         "_number",
         "_pid",
@@ -83,7 +95,7 @@ class Connection:
             path=shared.path,
         )
         self._bell = Bell(server, BELL, layout.ASLEEP)
-        self._sleeper = Sleeper(shared, CLIENT_BELL, layout.CLIENT_ASLEEP)
+        self._sleeper = Sleeper(shared, CLIENT_BELL, layout.CLIENT_ASLEEP, CLIENT_TICK)
         if facts.pid == self._pid:
             self._sleeper.yield_instead()
         self._number = 0
@@ -92,11 +104,12 @@ class Connection:
         self._expected: Set[int] = set()  # calls whose response somebody wants,
         self._arrived: Dict[int, Tuple[int, Any]] = {}  # those that are there,
         self._waiters: Dict[int, Any] = {}  # and who waits for one while somebody else leads: a lock that he holds
+        self._ended: List[int] = []  # streams of which the server does not know yet that nobody wants them
         self._told_tail = -1
         self._stride = int.from_bytes(os.urandom(4), "little") | 1
         self.lost = False  # whether the server has gone
         self.awaiter: Any = None
-        server.words[layout.CONNECT] = int.from_bytes(os.urandom(4), "little")  # PUBLISH: there is a new client
+        server.words[layout.CONNECT] = int.from_bytes(os.urandom(4), "little") | 1  # PUBLISH: there is a new client
         self._ring()
         self._broken = False
 
@@ -111,11 +124,14 @@ class Connection:
     # --- both ways -----------------------------------------------------------------------------------
     def ask(self, kind: int, name: str, arguments: Any, keywords: Any, timeout: Optional[float]) -> Any:
         """Send a request and wait for the response: what it brings, or raises."""
-        number = self.send(kind, self.messages.request(name, arguments, keywords), timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        number = self.send(kind, self.messages.request(name, arguments, keywords), timeout, deadline)
         try:
-            kind, payload = self.receive(number, timeout)
-        except BaseException:
+            kind, payload = self.receive(number, timeout, deadline)
+        except BaseException as error:
             self.forget(number)
+            if not isinstance(error, Exception):  # a signal, between any two steps
+                self._broken = True
             raise
         return self.read(kind, payload, name)
 
@@ -133,7 +149,7 @@ class Connection:
         return found if kind == layout.ITEMS else (self.messages, found)
 
     # --- sending -------------------------------------------------------------------------------------
-    def send(self, kind: int, payload: Any, timeout: Optional[float]) -> int:
+    def send(self, kind: int, payload: Any, timeout: Optional[float], deadline: Optional[float] = None) -> int:
         """Put a request into the ring. Its number."""
         if len(payload) > self.limit:
             raise TooLargeError(
@@ -143,18 +159,25 @@ class Connection:
                 limit=self.limit,
             )
         with self._sending:
+            if self._ended:
+                self._end_streams()
             self._number = number = (self._number + 1) & MASK
-            if not self._requests.put(kind, number, payload):
-                self._send_rest(kind, number, payload, timeout)
             if kind not in SILENT:
-                self._expected.add(number)
+                self._expected.add(number)  # before it can be answered
+            try:
+                if not self._requests.put(kind, number, payload):
+                    self._send_rest(kind, number, payload, timeout, deadline)
+            except BaseException as error:
+                self._expected.discard(number)
+                if not isinstance(error, Exception):
+                    self._broken = True
+                raise
             self._ring()
         return number
 
-    def _send_rest(self, kind: int, number: int, payload: Any, timeout: Optional[float]) -> None:
+    def _send_rest(self, kind: int, number: int, payload: Any, timeout: Any, deadline: Optional[float]) -> None:
         """Put in a request that has no room now, as the server makes some."""
         words, requests = self._words, self._requests
-        deadline = None if timeout is None else time.monotonic() + timeout
         done, complete = -1, False
         # Said before the room is looked at: the server rings when it has made some after that look.
         words[CLIENT_WANTS_ROOM] = 1
@@ -166,7 +189,7 @@ class Connection:
                 complete = sent == len(payload)
                 if sent == done:
                     self._take_in()
-                    self._wait(seen, number, deadline, timeout)
+                    self._wait(seen, number, timeout, deadline)
                 elif not complete:
                     self._ring()
                 done = sent
@@ -174,6 +197,24 @@ class Connection:
             words[CLIENT_WANTS_ROOM] = 0
             if not complete and done > 0:
                 self._broken = True  # the server has the beginning of a message that will have no end
+
+    def end_stream(self, stream: int) -> None:
+        """Have the server close a stream; at the next request, if this thread is in the middle of one."""
+        self._ended.append(stream)
+        if self._sending.acquire(False):
+            try:
+                self._end_streams()
+                self._ring()
+            finally:
+                self._sending.release()
+
+    def _end_streams(self) -> None:
+        while self._ended:
+            self._number = number = (self._number + 1) & MASK
+            payload = self.messages.request("", (self._ended[-1],), {})
+            if not self._requests.put(layout.END, number, payload):
+                return  # the next time
+            self._ended.pop()
 
     def _take_in(self) -> None:
         """Take what has come, for whoever wants it: the server may wait for room before it goes on."""
@@ -193,36 +234,28 @@ class Connection:
         self._bell.ring((self.server_words[BELL] + self._stride) & MASK)
 
     # --- receiving -----------------------------------------------------------------------------------
-    def receive(self, number: int, timeout: Optional[float]) -> Tuple[int, Any]:
+    def receive(self, number: int, timeout: Optional[float], deadline: Optional[float]) -> Tuple[int, Any]:
         """(kind, payload) of the response to the request `number`. Who gives up has to say so by `forget`."""
-        deadline = None
-        waiter: Any = None
-        while True:
-            if self._receiving.acquire(False):
-                try:
+        if self._receiving.acquire(False):
+            return self._lead(number, timeout, deadline)
+        # Somebody else leads: wait until he has this response, or has his own and goes.
+        waiter = allocate_lock()
+        waiter.acquire()
+        self._waiters[number] = waiter
+        try:
+            while True:
+                arrived = self._arrived.pop(number, None)
+                if arrived is not None:
+                    return arrived
+                if self._receiving.acquire(False):
                     return self._lead(number, timeout, deadline)
-                finally:
-                    self._receiving.release()  # a full fence: the tail is stored before the word below is loaded
-                    self._made_room()
-                    if waiter is not None:
-                        self._waiters.pop(number, None)
-                    if self._waiters:
-                        self._appoint()
-            if waiter is None:
-                deadline = None if timeout is None else time.monotonic() + timeout
-                waiter = allocate_lock()
-                waiter.acquire()
-                self._waiters[number] = waiter
-                continue  # who leads may have gone before he knew of this one
-            try:
-                self._follow(waiter, deadline)
-            except BaseException:
-                self._waiters.pop(number, None)
-                raise
-            arrived = self._arrived.pop(number, None)
-            if arrived is not None:
-                self._waiters.pop(number, None)
-                return arrived
+                look_up()
+                left = CLIENT_TICK if deadline is None else min(CLIENT_TICK, deadline - time.monotonic())
+                if left <= 0:
+                    raise self.timed_out(timeout)
+                waiter.acquire(True, left)
+        finally:
+            self._waiters.pop(number, None)
 
     def forget(self, number: int) -> None:
         """Nobody wants the response to that request any more."""
@@ -236,29 +269,35 @@ class Connection:
         return number in self._arrived or not self.is_usable()
 
     def _lead(self, number: int, timeout: Optional[float], deadline: Optional[float]) -> Tuple[int, Any]:
+        """Take what comes until the response to `number` does. The lock is taken already, and given back here."""
         responses, words = self._responses, self._words
-        while True:
-            if self._arrived:
-                arrived = self._arrived.pop(number, None)
-                if arrived is not None:
-                    return arrived
-            seen = words[CLIENT_BELL]
-            fence()
-            message = responses.peek()
-            if message is None:
-                if deadline is None and timeout is not None:
-                    deadline = time.monotonic() + timeout
-                self._wait(seen, number, deadline, timeout)
-                continue
-            kind, found, payload = message
-            if found != number:
-                self._put_aside(kind, found, payload)
-                continue
-            if type(payload) is memoryview:
-                payload = bytes(payload)  # the ring is about to be written again
-            responses.advance()
-            self._expected.discard(number)
-            return kind, payload
+        try:
+            while True:
+                if self._arrived:
+                    arrived = self._arrived.pop(number, None)
+                    if arrived is not None:
+                        return arrived
+                seen = words[CLIENT_BELL]
+                fence()
+                message = responses.peek()
+                if message is None:
+                    self._wait(seen, number, timeout, deadline)
+                    continue
+                kind, found, payload = message
+                if found != number:
+                    self._put_aside(kind, found, payload)
+                    continue
+                if type(payload) is memoryview:
+                    payload = bytes(payload)  # what it is a view of is about to be written again
+                responses.advance()
+                self._expected.discard(number)
+                return kind, payload
+        finally:
+            self._receiving.release()  # a full fence: the tail is stored before the word below is loaded
+            self._made_room()
+            for waiter in list(self._waiters.values()):
+                _wake(waiter)  # one of them leads now
+                break
 
     def _put_aside(self, kind: int, number: int, payload: Any) -> None:
         """A response to somebody else's request, or to one that was given up."""
@@ -270,19 +309,6 @@ class Connection:
                 _wake(waiter)
         self._responses.advance()
 
-    def _appoint(self) -> None:
-        """Have one of those who wait lead."""
-        for waiter in list(self._waiters.values()):
-            _wake(waiter)
-            return
-
-    @staticmethod
-    def _follow(waiter: Any, deadline: Optional[float]) -> None:
-        look_up()
-        left = TICK if deadline is None else min(TICK, deadline - time.monotonic())
-        if left > 0:
-            waiter.acquire(True, left)
-
     def _made_room(self) -> None:
         """Tell a server that waits for it, once."""
         tail = self._responses.tail
@@ -290,20 +316,21 @@ class Connection:
             self._told_tail = tail
             self._ring()
 
-    def _wait(self, seen: int, number: int, deadline: Optional[float], timeout: Optional[float]) -> None:
+    def _wait(self, seen: int, number: int, timeout: Optional[float], deadline: Optional[float]) -> None:
         """Wait for the server to ring; raise if it never will."""
         self._made_room()
         sleeper = self._sleeper
         if sleeper.spin(seen):
             return
-        left = TICK if deadline is None else deadline - time.monotonic()
+        left = CLIENT_TICK if deadline is None else deadline - time.monotonic()
         if left <= 0:
             raise self.timed_out(timeout)
-        if not self.server_lives():
+        given_up = self._words[GIVEN_UP]
+        if given_up or not self.server_lives():
             fence()
             if self._words[CLIENT_BELL] != seen:
                 return  # its last words
-            self._broken = self.lost = True
+            self._broken, self.lost = True, not given_up
             raise self._gone(number)
         sleeper.sleep(seen, left)
 
@@ -318,7 +345,11 @@ class Connection:
     def _gone(self, number: int) -> ServerUnavailableError:
         # After its death, STARTED moves no more: what is above it never will begin.
         started = (self._words[layout.STARTED] - number) & MASK < 1 << 31
-        how = "stopped" if self.server_words[STATE] != SERVING else "died"
+        how = "died"
+        if self._words[GIVEN_UP]:
+            how = "could not understand this client, and gave it up"
+        elif self.server_words[STATE] != SERVING:
+            how = "stopped"
         outcome = (
             "this call had begun: its outcome is unknown" if started else "this call never ran, and may be made again"
         )
@@ -335,6 +366,7 @@ class Connection:
         self._ring()
         if not self.server_lives():
             self._shared.remove()
+            files.remove_directory(os.path.dirname(self._shared.path))
         self._shared.close()
 
     def __del__(self) -> None:

@@ -23,7 +23,8 @@ TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any
 
-TICK = 0.05
+CLIENT_TICK = 0.05  # seconds between two looks whether the server lives: its death is noticed in half a tenth
+SERVER_TICK = 0.1  # and of a server that has nothing to do
 MOST_SPINS = 4000  # some 150 µs: what a sleeper takes to wake up
 LEAST_SPINS = 25
 WORTH_IT = 0.0002  # seconds: who slept less than that should have spun
@@ -71,12 +72,13 @@ class Bell:
 class Sleeper:
     """The end that waits by that word."""
 
-    __slots__ = ("_asleep", "_changed", "_futex", "_last", "_pause", "_spins", "_word", "_yields", "words")
+    __slots__ = ("_asleep", "_changed", "_futex", "_last", "_pause", "_spins", "_tick", "_word", "_yields", "words")
 
-    def __init__(self, shared: Any, word: int, asleep: int) -> None:
+    def __init__(self, shared: Any, word: int, asleep: int, tick: float) -> None:
         self.words = shared.words
         self._word = word
         self._asleep = asleep
+        self._tick = tick
         self._futex = bell(shared.raw, word)
         self._yields = cores() == 1
         self._spins = MOST_SPINS
@@ -112,7 +114,7 @@ class Sleeper:
         """Sleep until the bell is not `seen` any more, for at most `seconds`, and at most a tick."""
         look_up()
         words, word = self.words, self._word
-        seconds = min(seconds, TICK)
+        seconds = min(seconds, self._tick)
         if self._futex is None:
             self._poll(seen, seconds)
             return

@@ -321,6 +321,14 @@ def _damaged(shared: Shared, problem: str) -> RegionDamagedError:
     return RegionDamagedError(f"{shared.path} is damaged: {problem}; delete it", path=shared.path, problems=(problem,))
 
 
+def remove_directory(path: str) -> None:
+    """Remove an object's directory, if nothing is in it."""
+    try:
+        os.rmdir(path)
+    except OSError:
+        return
+
+
 def find_server(path: str) -> Optional[Tuple[Shared, ServerFacts]]:
     """The server that lives in the object's directory `path`, and its facts; None where there is none."""
     try:

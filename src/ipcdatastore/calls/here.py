@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
     from .server import ObjectServer
 
-_servers: List[Any] = []  # weak references
+servers: List[Any] = []  # weak references
 
 
 def add(server: ObjectServer) -> None:
     """One more."""
-    _servers[:] = [known for known in _servers if known() is not None] + [ref(server)]
+    servers[:] = [known for known in servers if known() is not None] + [ref(server)]
 
 
 def is_served_by_this_thread(server_id: bytes) -> bool:
     """Whether the server of that id is one that this very thread runs, so that it cannot answer."""
-    for reference in _servers:
+    for reference in servers:
         server = reference()
         if server is not None and server.id == server_id and server.is_busy_with(get_ident()):
             return True
@@ -31,11 +31,11 @@ def is_served_by_this_thread(server_id: bytes) -> bool:
 
 
 def _after_fork_in_child() -> None:
-    for reference in _servers:
+    for reference in servers:
         server = reference()
         if server is not None:
             server.after_fork()
-    _servers.clear()
+    servers.clear()
 
 
 at_fork_in_child(_after_fork_in_child)

@@ -49,6 +49,7 @@ RESPONSE_HEAD = 81
 STARTED = 82  # the number of the last call that the server began
 CLIENT_BELL = 83  # changes with each of the three above that the client may wait for
 SERVER_WANTS_ROOM = 84
+GIVEN_UP = 85  # the server reads nothing more from here
 
 # --- frames ------------------------------------------------------------------------------------------
 # A frame in a ring: bytes in it, kind, number of the call, bytes of the whole message; then the bytes. It begins at a
@@ -65,7 +66,6 @@ SET = 5
 NEXT = 6
 END = 7
 DESCRIBE = 8
-PING = 9
 SILENT = (ONEWAY, END)  # nobody waits for a response
 
 VALUE = 16  # and above, with the codec's type of the value

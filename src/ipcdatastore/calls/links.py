@@ -15,7 +15,7 @@ from .. import place, platform
 from ..errors import ArgumentError, ServerUnavailableError
 from . import files, here, layout
 from .connection import Connection
-from .layout import CALL, ONEWAY, SERVING, STATE
+from .layout import ONEWAY, SERVING, STATE
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -53,27 +53,28 @@ class Link:
     def connection(self) -> Connection:
         """This thread's connection, made if need be."""
         try:
-            found = self._local.connection
+            found: Optional[Connection] = self._local.connection
         except AttributeError:
             found = None
-        if found is not None:
-            if found.is_usable():
-                return found  # type: ignore[no-any-return]
+        if found is not None and not found.is_usable():
             self._local.connection = None
             if found.lost:
                 found.close()
-        return self._connect()
+            found = None
+        if found is None:
+            found = self._connect()
+        if here.servers and here.is_served_by_this_thread(found.server_id):
+            raise ServerUnavailableError(
+                f"this very thread serves {self.name}, and could never answer itself: call the object directly, or "
+                "give its server several `workers`",
+                name=self.name,
+                started=False,
+            )
+        return found
 
     def _connect(self) -> Connection:
         for _ in range(SERVERS_TRIED):
             shared, facts = self._find()
-            if here.is_served_by_this_thread(facts.id):
-                raise ServerUnavailableError(
-                    f"this very thread serves {self.name}, and could never answer itself: call the object directly, or "
-                    "give its server several `workers`",
-                    name=self.name,
-                    started=False,
-                )
             try:
                 connection = Connection(self.name, self.path, shared, facts)
             except OSError:
@@ -132,10 +133,6 @@ class Link:
             connection.close()
 
     # --- calls ---------------------------------------------------------------------------------------
-    def call(self, name: str, arguments: Any, keywords: Any, timeout: Optional[float]) -> Any:
-        """Call a method, and wait for what it returns, or raises."""
-        return self.ask(CALL, name, arguments, keywords, timeout)
-
     def ask(self, kind: int, name: str, arguments: Any, keywords: Any, timeout: Optional[float]) -> Any:
         """Send a request and wait for the response. One that no server began is sent to the next server."""
         for _ in range(SERVERS_TRIED):

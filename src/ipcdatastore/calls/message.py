@@ -86,13 +86,29 @@ class Messages:
 
     # --- results -------------------------------------------------------------------------------------
     def result(self, value: Any, what: str) -> Tuple[int, Any]:
-        """(kind, payload) of what the call `what` returned."""
-        kind, payload = self.codec.encode(value, what)
+        """(kind, payload) of what the call of `what` returned."""
+        try:
+            kind, payload = self.codec.encode(value, what)
+        except EncodeError as error:
+            raise EncodeError(
+                f"what {self.name}.{what} returns, a {type(value).__module__}.{type(value).__qualname__}, cannot be "
+                f"written by {self.codec.serializer}: {error.__cause__}; return plain data",
+                key=what,
+            ) from error.__cause__
         return layout.VALUE + kind, payload
 
     def read_result(self, kind: int, payload: Any, what: str) -> Any:
         """The value of a response's kind and payload."""
-        return self.codec.decode(kind - layout.VALUE, payload, what)
+        try:
+            return self.codec.decode(kind - layout.VALUE, payload, what)
+        except DecodeError as error:
+            raise DecodeError(
+                f"what {self.name}.{what} returned cannot be read here: {error.__cause__}; make its classes importable "
+                "here, or return plain data",
+                key=what,
+                module=error.module,
+                name=error.name,
+            ) from error.__cause__
 
     # --- several results -----------------------------------------------------------------------------
     @staticmethod

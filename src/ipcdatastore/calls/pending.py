@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from ..errors import ServerUnavailableError
+from .links import check_timeout
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -45,8 +48,10 @@ class PendingCall:
         connection = self._connection
         if connection is None:
             return
+        seconds = self._timeout if timeout is ... else check_timeout(timeout)
+        deadline = None if seconds is None else time.monotonic() + seconds
         try:
-            response = connection.receive(self._number, self._timeout if timeout is ... else timeout)
+            response = connection.receive(self._number, seconds, deadline)
         except ServerUnavailableError as error:
             self._settle(None, error)
             return
@@ -59,12 +64,12 @@ class PendingCall:
         self._value, self._error = value, error
         self._connection = None
 
-    def give_up(self) -> None:
-        """Who awaits it finds that it was not answered in time."""
+    def fail(self, error: Exception) -> None:
+        """Nobody waits any more: whoever asks gets `error`."""
         connection = self._connection
         if connection is not None:
             connection.forget(self._number)
-            self._settle(None, connection.timed_out(self._timeout))
+            self._settle(None, error)
 
     def __await__(self) -> Generator[Any, None, Any]:
         from .aio import wait_for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from . import layout
-from .exposed import not_exposed
 from .layout import CALL
 from .links import Link, check_timeout
 
@@ -37,6 +36,8 @@ class Proxy:
             return method
         if name in described["attributes"]:
             return link.ask(layout.GET, name, (), {}, link.timeout)
+        from .exposed import not_exposed
+
         raise not_exposed(f"{link.name} ({described['class']})", name, described["methods"], described["attributes"])
 
     def __setattr__(self, name: str, value: Any) -> None:

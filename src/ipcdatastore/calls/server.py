@@ -12,9 +12,17 @@ import time
 from _thread import allocate_lock, get_ident
 
 from .. import platform
-from ..errors import ArgumentError, ClosedError, DatastoreError, ObjectServedError, WaitEndedError
+from ..errors import (
+    ArgumentError,
+    ClosedError,
+    DatastoreError,
+    ObjectServedError,
+    PlaceError,
+    RegionNotFoundError,
+    WaitEndedError,
+)
 from . import files, here, layout
-from .doze import Bell, Sleeper
+from .doze import SERVER_TICK, Bell, Sleeper
 from .exposed import Exposed
 from .layout import BELL, CONNECT, MASK
 from .message import Messages
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Optional, Set
 
 LOOK_AT_CLIENTS = 0.25  # seconds between two looks whether the clients live
+BUSY_TURNS = 256  # turns after which a server that never rests asks for the time
 PER_TURN = 32  # requests of one client before another one's turn, where workers serve them
 LAST_WORDS = 1.0  # seconds that a server that ends gives its clients to take their responses
 MAX_MESSAGE = 64 * 1024 * 1024
@@ -87,12 +96,13 @@ class ObjectServer:
         self._sessions: Dict[str, Session] = {}
         self._refused: Set[str] = set()  # files that are no clients of ours
         self._connected = 0  # the value of CONNECT at the last look
-        self._sleeper = Sleeper(self._shared, BELL, layout.ASLEEP)
+        self._sleeper = Sleeper(self._shared, BELL, layout.ASLEEP, SERVER_TICK)
         self._bell = Bell(self._shared, BELL, layout.ASLEEP)
         self._serving = allocate_lock()  # held by the thread that serves
         self._thread: Any = None
         self._pool: Any = None
         self._look_due = 0.0
+        self._turns = 0
         self._stopping = False
         self._closed = False
         self.owner: Optional[int] = None  # the thread that serves
@@ -137,7 +147,8 @@ class ObjectServer:
                 self._turn(EVER)
         finally:
             self._leave()
-        self._close()
+            if self._stopping:
+                self._close()
 
     def poll(self, timeout: float = 0.0) -> int:
         """Serve what there is, in this thread: for a host's own loop. How many calls were done.
@@ -169,8 +180,13 @@ class ObjectServer:
         if self._stopping:
             raise self._is_closed()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run_thread, name=f"ipcdatastore {self.name}", daemon=True)
-            self._thread.start()
+            name = f"ipcdatastore {self.name}"
+            self._thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # a sub-interpreter of its own kind allows none of these
+                self._thread = threading.Thread(target=self._run_thread, name=name, daemon=False)
+                self._thread.start()
         return self
 
     def _run_thread(self) -> None:
@@ -185,13 +201,14 @@ class ObjectServer:
     def stop(self) -> None:
         """Serve no more, and tell all callers. A call that runs is finished first. May be called twice.
 
-        From a signal handler of the serving thread it only says so: ``run_forever`` then ends.
+        From a signal handler of the serving thread, or from a method that is called, it only says so: ``run_forever``
+        then ends.
         """
         self._stopping = True
         if self._closed:
             return
         self._ring()
-        if self.owner == get_ident():
+        if self.owner == get_ident() or (self._pool is not None and get_ident() in self._pool.idents):
             return
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -206,6 +223,7 @@ class ObjectServer:
 
     def __del__(self) -> None:
         if getattr(self, "_closed", True) is False:
+            self._shared.remove()
             self._shared.close()
 
     # --- one turn ------------------------------------------------------------------------------------
@@ -230,20 +248,21 @@ class ObjectServer:
 
     def _turn(self, seconds: float) -> int:
         """Look at the bell, serve what there is, else sleep until it rings. How many calls were done."""
-        if time.monotonic() >= self._look_due:  # also of a server that always has something to do
-            self._look()
         words = self._shared.words
         seen = words[BELL]
         platform.fence()
         if words[CONNECT] != self._connected:
             self._connect()
         done = self._serve()
-        if done:
+        self._turns += 1
+        if done and self._turns % BUSY_TURNS:
             return done
-        if self._sleeper.spin(seen):
-            return 0
-        self._sleeper.sleep(seen, seconds)
-        return 0
+        if time.monotonic() >= self._look_due:
+            platform.look_up()
+            self._look()
+        if not done and seconds > 0 and not self._sleeper.spin(seen):
+            self._sleeper.sleep(seen, seconds)
+        return done
 
     def _serve(self) -> int:
         done = 0
@@ -260,7 +279,7 @@ class ObjectServer:
     def _serve_one(self, session: Session) -> int:
         try:
             return session.serve()
-        except DatastoreError:  # damaged: nothing more can be understood of it
+        except (DatastoreError, MemoryError):  # damaged, or lying: nothing more can be understood of it
             session.give_up()
             return 0
 
@@ -285,7 +304,12 @@ class ObjectServer:
                 continue
             try:
                 shared = files.attach(path)
-            except (DatastoreError, OSError):
+            except RegionNotFoundError:
+                continue
+            except PlaceError:  # out of descriptors, say: looked at again
+                self._connected = -1
+                continue
+            except DatastoreError:  # not to be trusted
                 self._refused.add(path)
                 continue
             try:
@@ -301,9 +325,15 @@ class ObjectServer:
         self._shared.words[layout.CLIENTS] = len(self._sessions)
 
     def _look(self) -> None:
-        """See whether the host of this program ends, and whether the clients live."""
-        platform.look_up()
+        """See whether the clients live, and whether there are new ones that could not say so."""
         self._look_due = time.monotonic() + LOOK_AT_CLIENTS
+        if not os.path.exists(self._shared.path):
+            self._stopping = True
+            raise RegionNotFoundError(
+                f"the server of {self.name!r} ends, since somebody removed its file {self._shared.path}: "
+                "start it again",
+                path=self._shared.path,
+            )
         for session in list(self._sessions.values()):
             session.look()
 
@@ -324,18 +354,17 @@ class ObjectServer:
             self._closed = True
         if self._pool is not None:
             self._pool.close()
-        self._shared.words[layout.STATE] = layout.STOPPED  # PUBLISH: whatever did not begin never will
         until = time.monotonic() + LAST_WORDS
         for session in self._sessions.values():
             session.end(until)
+        self._shared.words[layout.STATE] = layout.STOPPED  # PUBLISH: whatever did not begin never will
+        for session in self._sessions.values():
+            session.tell()
             session.close(remove=True)
         self._sessions.clear()
         self._shared.remove()
         self._shared.close()
-        try:
-            os.rmdir(self.path)
-        except OSError:
-            return  # another one's start lock, or a client's file that has just come
+        files.remove_directory(self.path)
 
     def _is_closed(self) -> ClosedError:
         return ClosedError(f"the server of {self.name!r} was stopped; make another with `serve_object`")
@@ -351,6 +380,40 @@ class ObjectServer:
         for session in self._sessions.values():
             session.shared.forget()
         self._sessions.clear()
+
+
+def serve_object(
+    name: str,
+    obj: Any,
+    *,
+    directory: Any = None,
+    serializer: str = "pickle",
+    workers: int = 1,
+    max_message: int = MAX_MESSAGE,
+    attributes: Iterable[str] = (),
+) -> ObjectServer:
+    """Let other processes call the public methods of `obj`, under `name`: an :class:`ObjectServer`, which has to run.
+
+    `workers` threads run calls of different clients at once; with one, the serving thread runs them. `max_message` is
+    the most bytes that the arguments of a call, or its result, may have; `attributes` are names that proxies may read
+    and set. ``ObjectServedError`` if another server has that name. The start lock is taken for a moment.
+
+    >>> class Library:
+    ...     def find(self, title): return title.upper()
+    >>> server = ipcdatastore.serve_object("docs", Library())
+    >>> server.poll()
+    0
+    >>> server.stop()
+    """
+    return ObjectServer(
+        name,
+        obj,
+        directory=directory,
+        serializer=serializer,
+        workers=workers,
+        max_message=max_message,
+        attributes=attributes,
+    )
 
 
 def _check(name: str, value: Any, least: int, most: int) -> None:

@@ -85,7 +85,7 @@ class Session:
         """Whether there may be something to do."""
         words = self._words
         if self._outbox is not None and not self._gone:
-            return bool(words[RESPONSE_TAIL] != self._tail_seen)
+            return bool(words[RESPONSE_TAIL] != self._tail_seen or words[CLOSED])
         return bool(words[REQUEST_HEAD] != self._requests.tail)
 
     def is_over(self) -> bool:
@@ -99,14 +99,15 @@ class Session:
                 self._gone = True
         except OSError:
             return  # out of descriptors, say: the next look will do
-        if self._gone or self._words[CLOSED]:
-            self._outbox = None
 
     # --- serving -------------------------------------------------------------------------------------
     def serve(self) -> int:
         """Do one request, if there is one and the last response has gone. How many were done. Under :attr:`turn`."""
-        if self._outbox is not None and not self._send_rest():
-            return 0
+        if self._outbox is not None:
+            if self._gone or self._words[CLOSED]:
+                self._outbox = None
+            elif not self._send_rest():
+                return 0
         request = self._requests.peek()
         if request is None:
             self._made_room()  # a part of a longer message may have been taken
@@ -153,9 +154,7 @@ class Session:
         if kind == layout.END:
             self._close_stream(arguments[0])
             return messages.result(None, name)
-        if kind == layout.DESCRIBE:
-            return messages.result(exposed.describe(), name)
-        return messages.result(None, name)
+        return messages.result(exposed.describe(), name)
 
     def _limited(self, kind: int, payload: Any, limit: int = 0) -> Tuple[int, Any]:
         limit = limit or self._board.facts.limit
@@ -279,10 +278,14 @@ class Session:
 
     def end(self, until: float) -> None:
         """Give the client until then to take its last response; then it learns from the server's state."""
-        self.look()
         while self._outbox is not None and not self._send_rest() and time.monotonic() < until:
-            time.sleep(0.001)
             self.look()
+            if self._gone or self._words[CLOSED]:
+                break
+            time.sleep(0.001)
+
+    def tell(self) -> None:
+        """Wake the client: what there is to say is in the server's state."""
         self._ring()
 
     def give_up(self) -> None:
@@ -290,3 +293,5 @@ class Session:
         self._gone = True
         self._outbox = None
         self._requests.tail = self._words[REQUEST_HEAD]
+        self._words[layout.GIVEN_UP] = 1  # PUBLISH: the client may stop waiting
+        self._ring()

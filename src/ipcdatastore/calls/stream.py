@@ -59,9 +59,8 @@ class RemoteIterator:
             return
         self._over = True
         self._items.clear()
-        connection = self._connection
-        if connection.is_usable():
-            connection.send(layout.END, connection.messages.request("", (self._number,), {}), None)
+        if self._connection.is_usable():
+            self._connection.end_stream(self._number)
 
     def __enter__(self) -> RemoteIterator:
         return self
