@@ -62,6 +62,7 @@ def old(request, directory, tmp_path, monkeypatch):
     modules = {name: importlib.import_module(f"ipc.{name}") for name in names}
     clients, make = [], modules["ipcclient"].IPCClient.__init__
 
+    @functools.wraps(make)
     def note(client, *arguments, **options):
         clients.append(client)
         make(client, *arguments, **options)
