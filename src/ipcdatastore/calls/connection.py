@@ -370,8 +370,12 @@ class Connection:
         self._shared.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_shared", None) is not None and os is not None:
+        if getattr(self, "_shared", None) is None:
+            return
+        try:
             self.close()
+        except Exception:  # noqa: BLE001 - Python ends, and files are closed already: the lock tells the server
+            return
 
 
 def _wake(waiter: Any) -> None:

@@ -378,7 +378,7 @@ class ObjectServer:
         self._stopping = self._closed = True
         self._shared.forget()
         for session in self._sessions.values():
-            session.shared.forget()
+            session.after_fork()
         self._sessions.clear()
 
 

@@ -227,9 +227,11 @@ class Session:
     def _respond(self, asked: int, number: int, kind: int, payload: Any) -> None:
         if asked in layout.SILENT:
             self._made_room()
+        elif self._gone:
+            return
         elif self._responses.put(kind, number, payload):
             self._ring()
-        elif not self._gone:
+        else:
             self._outbox = kind, number, payload, -1
             self._send_rest()
 
@@ -287,6 +289,11 @@ class Session:
     def tell(self) -> None:
         """Wake the client: what there is to say is in the server's state."""
         self._ring()
+
+    def after_fork(self) -> None:
+        """In the child, perhaps in the middle of a call: the answer is the parent's to give."""
+        self._gone = True
+        self.shared.forget()
 
     def give_up(self) -> None:
         """Nothing that this client writes can be understood any more."""
