@@ -108,13 +108,8 @@ def values_of_old(author):
     found["default"] = default.get("x")
     found["other"] = client.get("from outside", author="outside")
     found["list"] = client.get_data_list(author)
-    found["saved"] = [
-        client.savedata(),
-        client.delete("x"),
-        client.restoredata(),
-        client.get("x"),
-        client.delete_data(),
-    ]
+    found["saved"] = [client.savedata(), client.delete("x"), client.restoredata(), client.get("x")]
+    found["deleted"] = [client.delete_data(), client.delete_data()]
     found["kept"] = [client.add_persistence("x"), client.remove_persistence("x")]
     client.raise_exception = True
     try:
