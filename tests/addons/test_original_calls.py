@@ -65,6 +65,15 @@ def test_a_call_takes_five_seconds_at_most(old):
     assert old.ipcclient.IPCClient()._link().timeout == 5.0
 
 
+def test_a_call_that_takes_longer(old, serve, monkeypatch):
+    release = threading.Event()
+    serve(release)
+    monkeypatch.setattr(old.ipcclient, "TIMEOUT", 0.05)
+    with pytest.raises(ipcdatastore.CallTimeoutError):
+        old.ipcclient.IPCClient().get_exposed_object().wait()
+    release.set()
+
+
 def test_private_things_are_not_reached(old, serve):
     serve(Calculator())
     with pytest.raises(AttributeError):
@@ -150,6 +159,33 @@ def test_start_up_is_over_when_start_returns(old, monkeypatch):
 def test_a_serializer_that_is_none(old):
     with pytest.raises(ValueError, match="yaml"):
         old.ipcserver.IPCServer(Calculator(), serializer="yaml").start()
+
+
+def test_stop_by_a_call(old, serve):
+    class Ending:
+        def end(self):
+            server.stop()
+            return "ended"
+
+    server = serve(Ending())
+    old.ipcclient.IPCClient().get_exposed_object().end.oneway()
+    server.join(60)
+    assert not server.running
+    assert not server.is_alive()
+
+
+def test_stop_goes_on_when_a_call_does_not_end(old, serve, monkeypatch):
+    monkeypatch.setattr(old.ipcserver, "JOIN", 0.05)
+    release = threading.Event()
+    server = serve(release)
+    pending = old.ipcclient.IPCClient().get_exposed_object().wait.submit(60)
+    while not server._server.calls and not server.expose_obj._cond._waiters:
+        pass
+    server.stop()
+    assert not server.running
+    release.set()
+    server.join(60)
+    assert pending.result(60) is True
 
 
 def test_stop_of_what_never_ran(old):

@@ -174,7 +174,10 @@ def test_threads_share_a_client(full):
 def failure(function, *arguments):
     with pytest.raises(Exception) as raised:
         function(*arguments)
-    return raised.value
+    try:
+        return raised.value
+    finally:
+        del raised  # its traceback has this frame
 
 
 def test_the_numbers(old):
@@ -243,6 +246,25 @@ def test_what_this_process_cannot_read(old, data, client):
     assert isinstance(client.get("x", AUTHOR), Mine)
 
 
+def serves_who_goes():
+    from ipc.ipcserver import IPCServer
+
+    class Going:
+        def region(self):
+            os._exit(1)
+
+    IPCServer(Going()).start()
+    say("ready")
+    hear()
+
+
+def say(value):
+    """Of the child."""
+
+
+hear = say
+
+
 class Mine:
     pass
 
@@ -302,6 +324,18 @@ def test_the_server_is_killed(old, child, client):
     server.kill()
     assert not client.server_available()
     assert type(failure(client.get, "x")) is old.ipcclientxerrors.ServerUnavailableError
+
+
+@pytest.mark.parametrize("tries", [1, 5])
+def test_the_server_goes_in_the_middle_of_a_call(old, child, client, tries):
+    server = child(serves_who_goes)
+    server.hear()
+    client.num_of_server_retries = tries
+    error = failure(client.get, "x")
+    assert type(error) is old.ipcclientxerrors.ServerReconnectFailedError
+    assert error.errno == 4
+    assert "PYRO:kodi-IPC@localhost:9099" in error.message
+    assert error.tb
 
 
 def test_another_server_at_the_same_address(old, full, data, serve):

@@ -261,14 +261,16 @@ class IPCClientX(IPCClient):
         found.close()
 
     def _find(self):
-        tries = self._tries()
+        tries, kind = self._tries(), errors.ServerUnavailableError
         while True:
             tries -= 1
             try:
                 return _Found(self.uri, self._link())
             except (ipcdatastore.ServerUnavailableError, ipcdatastore.CallTimeoutError, *LOST) as error:
+                if getattr(error, "started", False):  # it was there
+                    kind = errors.ServerReconnectFailedError
                 if tries <= 0:
-                    raise _unreachable(self.uri, error) from error
+                    raise kind(self.uri, str(error)) from error
             kodi.pause(PAUSE)
 
 
@@ -284,12 +286,6 @@ def _made(kind, *facts):
     error = kind()
     error.updatemessage(*facts)
     return error
-
-
-def _unreachable(uri, error):
-    gone = getattr(error, "started", False)  # in the middle of a call
-    kind = errors.ServerReconnectFailedError if gone else errors.ServerUnavailableError
-    return kind(uri, str(error))
 
 
 def _numbered(error):

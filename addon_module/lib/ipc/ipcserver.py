@@ -61,14 +61,10 @@ class IPCServer(threading.Thread):
 
     def stop(self):
         """Stop serving, then have the object close itself, if it can."""
-        # A call that runs is finished first. One that does not end keeps nobody.
-        end = threading.Thread(target=self._shut, daemon=True)
-        end.start()
-        end.join(JOIN)
-        if end.is_alive():
-            kodi.log(f"a call of the object at {self.uri} does not end", problem=True)
-        elif self.is_alive() and self is not threading.current_thread():
-            self.join(JOIN)
+        if self is threading.current_thread():  # one of the object's own methods wants it
+            self._shut()
+        else:
+            self._shut_in_time()
         if hasattr(self.expose_obj, "close"):
             self.expose_obj.close()
 
@@ -101,6 +97,20 @@ class IPCServer(threading.Thread):
             raise
         self.running = True
         kodi.log(f"serving at {self.uri}")
+
+    def _shut_in_time(self):
+        """A call that runs is finished first. One that does not end keeps nobody."""
+        end = threading.Thread(target=self._shut, daemon=True)
+        try:
+            end.start()
+        except RuntimeError:  # no thread can be started any more, since the interpreter ends
+            self._shut()
+            return
+        end.join(JOIN)
+        if end.is_alive():
+            kodi.log(f"a call of the object at {self.uri} does not end", problem=True)
+        elif self.is_alive():
+            self.join(JOIN)
 
     def _shut(self):
         server, self._server = self._server, None
