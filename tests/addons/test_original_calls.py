@@ -175,15 +175,21 @@ def test_stop_by_a_call(old, serve):
 
 
 def test_stop_goes_on_when_a_call_does_not_end(old, serve, monkeypatch):
+    class Slow:
+        def __init__(self):
+            self.begun, self.release = threading.Event(), threading.Event()
+
+        def wait(self):
+            self.begun.set()
+            return self.release.wait(60)
+
     monkeypatch.setattr(old.ipcserver, "JOIN", 0.05)
-    release = threading.Event()
-    server = serve(release)
-    pending = old.ipcclient.IPCClient().get_exposed_object().wait.submit(60)
-    while not server._server.calls and not server.expose_obj._cond._waiters:
-        pass
+    server = serve(Slow())
+    pending = old.ipcclient.IPCClient().get_exposed_object().wait.submit()
+    server.expose_obj.begun.wait(60)
     server.stop()
     assert not server.running
-    release.set()
+    server.expose_obj.release.set()
     server.join(60)
     assert pending.result(60) is True
 
