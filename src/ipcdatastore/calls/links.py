@@ -175,6 +175,10 @@ class Link:
             self._description = described = connection.server_id, found
         return described[1]  # type: ignore[no-any-return]
 
+    def describe_in_full(self) -> Dict[str, Any]:
+        """The same with ``signatures``, and ``docs`` (the first line of each), for people. Asked for each time."""
+        return self.ask(layout.DESCRIBE, "", (True,), {}, self.timeout)  # type: ignore[no-any-return]
+
     @property
     def proxy(self) -> Proxy:
         """A proxy that goes through this link."""
