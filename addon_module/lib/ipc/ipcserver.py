@@ -61,10 +61,7 @@ class IPCServer(threading.Thread):
 
     def stop(self):
         """Stop serving, then have the object close itself, if it can."""
-        if self is threading.current_thread():  # one of the object's own methods wants it
-            self._shut()
-        else:
-            self._shut_in_time()
+        self._shut_in_time()
         if hasattr(self.expose_obj, "close"):
             self.expose_obj.close()
 
@@ -99,12 +96,16 @@ class IPCServer(threading.Thread):
         kodi.log(f"serving at {self.uri}")
 
     def _shut_in_time(self):
-        """A call that runs is finished first. One that does not end keeps nobody."""
+        """A call that runs is finished first. One that does not end keeps nobody, nor one that wants this itself."""
+        inside = self._server is not None and _serves(self._server, threading.get_ident())
         end = threading.Thread(target=self._shut, daemon=True)
         try:
             end.start()
         except RuntimeError:  # no thread can be started any more, since the interpreter ends
             self._shut()
+            return
+        if inside:
+            self.running = False
             return
         end.join(JOIN)
         if end.is_alive():
@@ -118,6 +119,11 @@ class IPCServer(threading.Thread):
         if server is not None:
             server.stop()
             kodi.log(f"not serving at {self.uri} any more")
+
+
+def _serves(server, thread):
+    """Whether that is one of the threads in which its calls run."""
+    return server.owner == thread or (server._pool is not None and thread in server._pool.idents)
 
 
 def _known(serializer):
