@@ -9,7 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("xbmc", "xbmcaddon", "xbmcgui", "xbmcvfs")
 SERVICE = "service.ipcdatastore"
-AS_PLAIN_NAMES = ("datastore", "ipcclientx", "ipcclientxerrors")  # with resources/lib on the path, as scripts of old do
+AS_PLAIN_NAMES = (
+    "datastore",
+    "ipcclientx",
+    "ipcclientxerrors",
+    "ipc_here",
+)  # with resources/lib on the path, as scripts of old do
 
 
 def read_strings(language):
