@@ -74,7 +74,9 @@ def test_a_client_is_killed_at_every_store(directory, tmp_path, nursery, operati
         assert ended == 0
         assert last > 2, "nothing was killed"
         # How many stores a message takes that waits for room is a matter of time.
-        assert ran == sorted(ran) or operation == "big argument", "what was asked for once is done, whenever its client died"
+        assert ran == sorted(ran) or operation == "big argument", (
+            "what was asked for once is done, whenever its client died"
+        )
         assert max(ran) <= most
         if operation in ("call", "one-way", "submit", "batch", "big argument"):
             assert set(ran) == {0, most}

@@ -309,11 +309,11 @@ class ObjectServer:
                 shared = files.attach(path)
             except RegionNotFoundError:
                 continue
-            except PlaceError:  # out of descriptors, say: looked at again
-                self._connected = -1
-                continue
-            except DatastoreError:  # not to be trusted
-                self._refused.add(path)
+            except (DatastoreError, OSError) as error:
+                if isinstance(error, PlaceError) or not isinstance(error, DatastoreError):
+                    self._connected = -1  # out of descriptors, say: looked at again
+                else:
+                    self._refused.add(path)  # not to be trusted
                 continue
             try:
                 if files.read_client(shared)[2] == self.id:
