@@ -10,7 +10,7 @@ from zlib import crc32
 import pytest
 
 import ipcdatastore
-from ipcdatastore.calls import files, layout, server
+from ipcdatastore.calls import clients, files, layout
 from waiters import Catching
 
 from .served import PATIENCE, Elsewhere, Thing, eventually, left_in
@@ -23,7 +23,7 @@ as_root = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
-    monkeypatch.setattr(server, "LOOK_AT_CLIENTS", 0.01)
+    monkeypatch.setattr(clients, "LOOK_AT_CLIENTS", 0.01)
     monkeypatch.setattr(server, "SERVER_TICK", 0.01)
 
 
@@ -76,7 +76,7 @@ def passes_over(served, path):
     """The server has looked at the file, and does not serve it."""
     look_again(served)
     eventually(lambda: path in served._refused or path not in files.clients(served.path))
-    assert path not in served._sessions
+    assert path not in served._clients._sessions
 
 
 # --- files that are none -----------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_files_of_other_kinds(served, witness, tmp_path):
         look_again(served)
         witness.give(1)
         witness.give(1)
-        assert path not in served._sessions
+        assert path not in served._clients._sessions
     assert victim.read_bytes() == static(served).ljust(20_000, b"\0")
     for entry in os.listdir(served.path):
         if len(set(entry[:16])) == 1:
