@@ -4,7 +4,6 @@ import os
 import resource
 import shutil
 import subprocess
-import threading
 from zlib import crc32
 
 import pytest
@@ -275,16 +274,14 @@ def test_a_client_that_was_given_up_is_told(served, witness, directory):
     link = ipcdatastore.link(thing)
     thing.give(1)
     connection = link.connection()
-    started = threading.Event()
 
     def ruin():
         call = thing.give.submit(0)
         assert call.result() == 0
         mine = link.connection()
-        head = mine._words[layout.REQUEST_HEAD]
-        mine._words[layout.REQUEST_HEAD] = (head + 1 << 20) & layout.MASK
-        started.set()
+        mine._words[layout.REQUEST_HEAD] = (mine._words[layout.REQUEST_HEAD] + (1 << 20)) & layout.MASK
         mine._ring()
+        eventually(lambda: mine._words[layout.GIVEN_UP])
         pending = thing.give.submit(1)
         with pytest.raises(ipcdatastore.ServerUnavailableError, match="gave it up"):
             pending.result()
@@ -429,7 +426,7 @@ def test_a_server_without_descriptors(directory, start, more):
     thing.tighten(more)
     late = Catching(lambda: ipcdatastore.connect("thing", directory=directory, timeout=PATIENCE).give(5))
     late.start()
-    eventually(lambda: len(files.clients(str(directory / "thing.object"))) == 2)
+    eventually(lambda: not late.is_alive() or len(files.clients(str(directory / "thing.object"))) == 2)
     before = thing.processor_time()
     for number in range(50):
         assert thing.give(number) == number
