@@ -13,7 +13,7 @@ from ipcdatastore.calls.connection import RING_SIZE
 from ipcdatastore.calls.layout import CALL, GET, ONEWAY, SET
 from waiters import elsewhere
 
-from .served import BRIEFLY, PATIENCE, Bomb, LateBomb, Plain, Point, Rich, eventually, noted
+from .served import BRIEFLY, PATIENCE, Bomb, LateBomb, Plain, Point, Rich, eventually, is_taken, noted
 
 FRAME = 16
 LIMIT = 1 << 20
@@ -431,7 +431,7 @@ class Contract:
         leader = threading.Thread(target=first.result)
         leader.start()
         try:
-            eventually(first._connection._receiving.locked)
+            eventually(lambda: is_taken(first._connection._receiving))
             with pytest.raises(ipcdatastore.CallTimeoutError):
                 elsewhere(lambda: second.result(timeout=BRIEFLY))
         finally:

@@ -9,7 +9,7 @@ from zlib import crc32
 import pytest
 
 import ipcdatastore
-from ipcdatastore.calls import clients, files, layout
+from ipcdatastore.calls import clients, files, layout, server
 from waiters import Catching
 
 from .served import PATIENCE, Elsewhere, Thing, eventually, left_in

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 import ipcdatastore
-from ipcdatastore.calls import clients, connection
+from ipcdatastore.calls import clients, connection, server
 
 from .served import PATIENCE, Thing, eventually, left_in, noted, swept
 
