@@ -4,11 +4,13 @@ import os
 import resource
 import shutil
 import subprocess
+import time
 from zlib import crc32
 
 import pytest
 
 import ipcdatastore
+from children import say
 from ipcdatastore.calls import files, layout, server
 from waiters import Catching
 
@@ -111,7 +113,7 @@ def test_files_of_other_kinds(served, witness, tmp_path):
     for name, make in (
         ("a" * 16, lambda path: os.symlink(victim, path)),
         ("b" * 16, lambda path: os.mkfifo(path, 0o600)),
-        ("c" * 16, lambda path: os.mkdir(path)),
+        ("c" * 16, os.mkdir),
         ("d" * 16, lambda path: os.symlink("/dev/zero", path)),
         ("e" * 16, lambda path: os.symlink(tmp_path / "absent", path)),
     ):
@@ -399,8 +401,6 @@ def test_a_full_disk(tmp_path):
 
 
 def few_descriptors(directory):
-    import resource
-
     from calls.served import Thing
 
     class Tight(Thing):
@@ -413,7 +413,7 @@ def few_descriptors(directory):
             return time.process_time()
 
     server = ipcdatastore.serve_object("thing", Tight(), directory=directory)
-    say("ready")  # noqa: F821
+    say("ready")
     server.run_forever()
 
 
