@@ -11,7 +11,7 @@ import pytest
 
 import ipcdatastore
 from children import say
-from ipcdatastore.calls import files, layout, server
+from ipcdatastore.calls import clients, files, layout
 from waiters import Catching
 
 from .served import PATIENCE, Elsewhere, Thing, eventually, left_in
@@ -24,7 +24,7 @@ as_root = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
-    monkeypatch.setattr(server, "LOOK_AT_CLIENTS", 0.01)
+    monkeypatch.setattr(clients, "LOOK_AT_CLIENTS", 0.01)
     monkeypatch.setattr(server, "SERVER_TICK", 0.01)
 
 
@@ -77,7 +77,7 @@ def passes_over(served, path):
     """The server has looked at the file, and does not serve it."""
     look_again(served)
     eventually(lambda: path in served._refused or path not in files.clients(served.path))
-    assert path not in served._sessions
+    assert path not in served._clients._sessions
 
 
 # --- files that are none -----------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def test_files_of_other_kinds(served, witness, tmp_path):
         look_again(served)
         witness.give(1)
         witness.give(1)
-        assert path not in served._sessions
+        assert path not in served._clients._sessions
     assert victim.read_bytes() == static(served).ljust(20_000, b"\0")
     for entry in os.listdir(served.path):
         if len(set(entry[:16])) == 1:

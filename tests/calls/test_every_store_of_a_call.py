@@ -7,8 +7,8 @@ import signal
 import pytest
 
 import ipcdatastore
-from children import 
-from ipcdatastore.calls import connection, server
+from children import hear, say
+from ipcdatastore.calls import clients, connection
 
 from .served import PATIENCE, Thing, eventually, left_in, noted, swept
 
@@ -39,7 +39,7 @@ def nursery(start):
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch):
     """Deaths are noticed within milliseconds; so are they here, a thousand times."""
-    monkeypatch.setattr(server, "LOOK_AT_CLIENTS", 0.003)
+    monkeypatch.setattr(clients, "LOOK_AT_CLIENTS", 0.003)
     monkeypatch.setattr(server, "SERVER_TICK", 0.003)
     monkeypatch.setattr(connection, "CLIENT_TICK", 0.003)
 
