@@ -144,11 +144,13 @@ def fork_of_a_server(directory):
     thing = ipcdatastore.connect("thing", directory=directory, timeout=60)
     assert thing.give(1) == 1
     reading, _ = os.pipe()
+    told, tell = os.pipe()
 
     def child():
         assert not server.running
         server.stop()
-        for use in (server.poll, server.run_forever, server.start):
+        server.run_forever()  # which is over at once
+        for use in (server.poll, server.start):
             try:
                 use()
             except ipcdatastore.ClosedError:
@@ -156,9 +158,11 @@ def fork_of_a_server(directory):
             raise AssertionError("the child serves")
         assert thing.pid() == os.getppid()
         assert thing.give(2) == 2
+        os.write(tell, b".")
         os.read(reading, 1)  # lives on
 
     pid = in_child(child)
+    assert os.read(told, 1) == b".", "the child failed"
     for number in range(100):
         assert thing.give(number) == number
     say([pid, os.getpid()])
@@ -412,7 +416,8 @@ def test_the_life_of_a_server(directory):
     server.stop()
     server.stop()
     assert not server.running
-    for use in (server.poll, server.run_forever, server.start):
+    server.run_forever()  # which is over at once
+    for use in (server.poll, server.start):
         with pytest.raises(ipcdatastore.ClosedError, match="was stopped"):
             use()
     assert left_in(directory) == []

@@ -11,7 +11,7 @@ import pytest
 
 import ipcdatastore
 from children import say
-from ipcdatastore.calls import clients, files, layout
+from ipcdatastore.calls import clients, files, layout, server
 from waiters import Catching
 
 from .served import PATIENCE, Elsewhere, Thing, eventually, left_in
@@ -76,7 +76,7 @@ def put_file(served, data, size=layout.PAGE + 8192, name="0123456789abcdef", mod
 def passes_over(served, path):
     """The server has looked at the file, and does not serve it."""
     look_again(served)
-    eventually(lambda: path in served._refused or path not in files.clients(served.path))
+    eventually(lambda: path in served._clients._refused or path not in files.clients(served.path))
     assert path not in served._clients._sessions
 
 
@@ -420,7 +420,7 @@ def few_descriptors(directory):
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc")
 @pytest.mark.parametrize("more", [0, 1, 2, 3])
 def test_a_server_without_descriptors(directory, start, more):
-    child = start(few_descriptors, directory)
+    child = start(few_descriptors, directory, before="import resource")
     assert child.hear() == "ready"
     thing = ipcdatastore.connect("thing", directory=directory, timeout=PATIENCE)
     thing.tighten(more)

@@ -8,7 +8,7 @@ import pytest
 
 import ipcdatastore
 from children import hear, say
-from ipcdatastore.calls import clients, connection
+from ipcdatastore.calls import clients, connection, server
 
 from .served import PATIENCE, Thing, eventually, left_in, noted, swept
 
