@@ -144,6 +144,8 @@ class ObjectServer:
             raise self._is_closed()
         if self._thread is None:
             self._thread = start_thread(self._run_thread, f"ipcdatastore {self.name}")
+            if self._thread is None:
+                raise RuntimeError("no thread can be started here: call `run_forever` or `poll` in one that there is")
         return self
 
     def _run_thread(self) -> None:
