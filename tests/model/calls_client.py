@@ -220,13 +220,8 @@ def put_aside(cfg, me, frame):
             arrived=tuple(sorted((*me.arrived, (number, what)))),
         )
     me = yield from take(cfg, me, frame)
-    yield from put_aside_fence(cfg)
+    yield from full_fence(cfg, "put aside")
     return me
-
-
-def put_aside_fence(cfg):
-    if "put aside" in cfg.get("fences", ()):
-        yield ("full",)
 
 
 def lead(cfg, me, number):
@@ -271,8 +266,7 @@ def have(cfg, me, number, what):
 
 def made_room_behind(cfg, me):
     """After the lock was given back, which is a full fence on x86 only."""
-    if "behind" in cfg.get("fences", ()):
-        yield ("full",)
+    yield from fence(cfg, "behind the lock")
     me = yield from made_room(cfg, me)
     return me
 

@@ -69,6 +69,7 @@ def ring(cfg, bell, asleep, value, name):
         sleeps = yield from load(asleep)
         yield from store(bell, value)
     else:
+        yield from fence(cfg, "before the bell")
         yield from store(bell, value)
         yield from full_fence(cfg, name)
         sleeps = yield from load(asleep)
@@ -154,7 +155,7 @@ def server(cfg, s, connected, sessions, looking):
         else:
             over = yield from is_over(cfg, one)
         if over:
-            yield ("note", world.drops, (s, one.conn, one.tail))
+            yield ("note", world.drops, (s, one.conn, one.tail, one.given))
             file = ("C", *one.conn, s)
             yield ("sys", world.remove, (file,))
         else:

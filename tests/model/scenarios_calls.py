@@ -63,13 +63,41 @@ ASK = (("ask", 1),)
 TWO = (("ask", 1), ("ask", 2))
 
 
+
+DEFAULT = object()
+
+
 def simple():
-    add("sc one call", "ok", (ASK,), {})
-    add("sc two calls", "ok", (TWO,), {})
-    add("tso one call", "ok", (ASK,), {}, memory="tso")
-    add("tso two calls", "ok", (TWO,), {}, memory="tso")
-    add("weak one call", "ok", (ASK,), {}, memory="weak")
-    add("weak two calls", "ok", (TWO,), {}, memory="weak")
+    for memory in ("sc", "tso", "weak"):
+        add(memory + " one call", "ok", (ASK,), {}, memory=memory)
+        add(memory + " two calls", "ok", (TWO,), {}, memory=memory)
+        add(memory + " oneway, call", "ok", ((("oneway", 1), ("ask", 2)),), {}, memory=memory)
+        add(memory + " oneway, oneway", "ok", ((("oneway", 1), ("oneway", 2)),), {}, memory=memory)
+        add(memory + " submit, call, result", "ok", ((("submit", 1), ("ask", 2), ("result", 1)),), {}, memory=memory)
+        add(memory + " submit, call, long response", "ok", ((("submit", 1), ("ask", 2)),), {"calls": {2: (1, 2)}}, memory=memory)
+        add(memory + " long request", "ok", (ASK,), {"calls": {1: (2, 1)}}, memory=memory)
+        add(memory + " long response", "ok", (ASK,), {"calls": {1: (1, 2)}}, memory=memory)
+        add(memory + " three frames each way, rings of two", "ok", (ASK,), {"calls": {1: (3, 3)}, "room": 2}, memory=memory)
+        add(memory + " impatient", "ok", (TWO,), {"impatient": (1,)}, memory=memory)
+        add(memory + " impatient long", "ok", (TWO,), {"impatient": (1,), "calls": {1: (1, 2)}}, memory=memory)
+        add(memory + " bad", "ok", ((("bad", 1), ("submit", 2), ("result", 2)),), {"room": 2}, memory=memory)
+
+
+def two_clients():
+    for memory in ("sc", "tso", "weak"):
+        add(memory + " two clients", "ok", (ASK, ASK), {}, memory=memory)
+
+
+def deaths():
+    for memory in ("sc", "tso"):
+        kw = dict(kills=1, ticks=None, memory=memory)
+        add(memory + " server dies, two calls", "ok", (TWO,), {}, may_die=("S0",), **kw)
+        add(memory + " client dies, two calls", "ok", (TWO,), {}, may_die=("C0",), **kw)
+        add(memory + " server dies, another", "ok", (TWO,), {}, servers=2, connections=2, may_die=("S0",), **kw)
+        add(memory + " stops", "ok", (TWO,), {"stops": (0,)}, memory=memory, connections=2)
+        add(memory + " stops, another", "ok", (TWO,), {"stops": (0,)}, servers=2, connections=2, memory=memory)
 
 
 simple()
+two_clients()
+deaths()
