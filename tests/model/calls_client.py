@@ -20,8 +20,9 @@ Client = namedtuple("Client", "c at attempt k s number head tail told expected a
 # is broken; whether the server is known to have ended in order.
 
 
-def begin(_cfg, c):
-    yield ("become", step, (Client(c, 0, 0, -1, None, 0, 0, 0, -1, (), (), (), False, False),))
+def begin(cfg, c):
+    k, s = (0, 0) if cfg.get("met") else (-1, None)
+    yield ("become", step, (Client(c, 0, 0, k, s, 0, 0, 0, -1, (), (), (), False, False),))
 
 
 def conn_of(me):
@@ -31,7 +32,7 @@ def conn_of(me):
 def step(cfg, me):
     """What is next in the script."""
     if me.at == len(cfg["script"][me.c]):
-        if me.s is not None:
+        if me.s is not None and not (cfg.get("met") or cfg.get("stay")):
             yield from leave(cfg, me)
         return
     kind, call = cfg["script"][me.c][me.at]
@@ -141,6 +142,7 @@ def send_rest(cfg, me, kind, call, done):
     seen = None
     if not under(cfg, "room looked at before the bell"):
         seen = yield from load((conn, "CLIENT_BELL"))
+        yield from fence(cfg, "room looked at")
     tail = yield from load((conn, "REQUEST_TAIL"))
     if me.head - tail < cfg["room"]:
         me = yield from put_request(cfg, me, (me.head, me.number, (call, me.attempt, kind), done, parts))

@@ -136,15 +136,9 @@ def server(cfg, s, connected, sessions, looking):
         if not under(cfg, "listing before CONNECT"):
             connected = yield from load((s, "CONNECT"))
             yield from fence(cfg)
-        found = yield ("sys", world.clients_of, (s,))
+        sessions = yield from connect(cfg, s, sessions)
         if under(cfg, "listing before CONNECT"):
             connected = yield from load((s, "CONNECT"))
-        have = [one.conn for one in sessions]
-        for file in found:
-            conn = file[1:3]
-            if conn not in have:
-                sessions += (NEW._replace(conn=conn),)
-                yield ("note", world.takes_place, (s, conn))
     done, kept = 0, []
     for one in sessions:
         ready = yield from is_ready(cfg, one)
@@ -173,6 +167,18 @@ def server(cfg, s, connected, sessions, looking):
         seen = yield from load((s, "BELL"))
     why = yield from sleep(cfg, (s, "BELL"), (s, "ASLEEP"), seen, "server")
     yield ("become", server, (s, connected, sessions, why == "tick"))
+
+
+def connect(_cfg, s, sessions):
+    """Whoever has a file here has a place."""
+    found = yield ("sys", world.clients_of, (s,))
+    have = [one.conn for one in sessions]
+    for file in found:
+        conn = file[1:3]
+        if conn not in have:
+            sessions += (NEW._replace(conn=conn),)
+            yield ("note", world.takes_place, (s, conn))
+    return sessions
 
 
 def is_ready(cfg, one):
@@ -342,6 +348,8 @@ def stop(cfg, s, sessions, at):
     early = under(cfg, "tells before the state is stored")
     if not early:
         yield from store((s, "STATE"), STOPPED)
+        if not under(cfg, "who comes late is not told"):
+            sessions = yield from connect(cfg, s, sessions)
     for one in sessions:
         if not under(cfg, "tells nobody"):
             yield from ring_client(cfg, one)
