@@ -17,7 +17,7 @@ if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "benchmarks"
 
-from benchmarks import figures, persistence, waiting
+from benchmarks import calls, figures, persistence, waiting
 
 
 def environment():
@@ -41,6 +41,12 @@ def progress(text):
         print(f"\r\033[K{text} ...", end="", file=sys.stderr, flush=True)
 
 
+def note(text):
+    """A figure that is left out."""
+    clear = "\r\033[K" if sys.stdout.isatty() else ""
+    print(f"{clear}--   {text}", flush=True)
+
+
 def measure(directory, quick):
     """Every figure, as it comes."""
     progress("hot reads")
@@ -59,18 +65,19 @@ def measure(directory, quick):
     yield from persistence.everything(directory, progress)
     progress("waiting")
     yield from waiting.waiting(directory)
+    yield from calls.everything(directory, progress, note)
     if not quick:
         yield from figures.million(directory, progress)
 
 
 def show(figure):
-    sign = "≥" if figure.at_least else "≤"
+    limit = "      " if figure.limit is None else f"{'≥' if figure.at_least else '≤'} {figure.limit:<4g}"
     measured = f"{figure.measured:.2f}{' ' + figure.unit if figure.unit else ''}"
     verdict = "ok  " if figure.holds else "OVER"
     if sys.stdout.isatty():
         verdict = f"\033[{32 if figure.holds else 31}m{verdict}\033[0m"
         print("\r\033[K", end="")
-    print(f"{verdict} {figure.name:<58} {measured:>9}  {sign} {figure.limit:<4g} {figure.detail}", flush=True)
+    print(f"{verdict} {figure.name:<58} {measured:>9}  {limit} {figure.detail}", flush=True)
 
 
 def main():

@@ -1,6 +1,16 @@
-"""Other stores, measured in the same run on the same data. Dependencies of the benchmark alone."""
+"""Other stores, and other ways to call, measured in the same run. Dependencies of the benchmark alone."""
 
+import importlib
 import pickle
+
+
+def installed(name):
+    """Whether it is there, and works with this Python."""
+    try:
+        importlib.import_module(name)
+    except Exception:  # noqa: BLE001 - whatever one that is too old for this Python raises
+        return False
+    return True
 
 
 class Lmdb:
@@ -41,3 +51,35 @@ class Lmdb:
                     transaction.put(name.encode(), dumps(value, 5))
 
         return run
+
+
+def serve_pyro4(kind, pipe):
+    """Serve an object of the class `kind` for ever; its address goes into the pipe."""
+    import Pyro4
+
+    Pyro4.config.SERIALIZERS_ACCEPTED = {"pickle"}
+    daemon = Pyro4.Daemon(host="127.0.0.1")
+    pipe.send(str(daemon.register(Pyro4.expose(kind)())))
+    daemon.requestLoop()
+
+
+def pyro4(uri):
+    """A proxy of it."""
+    import Pyro4
+
+    Pyro4.config.SERIALIZER = "pickle"
+    return Pyro4.Proxy(uri)
+
+
+def serve_pyro5(kind, pipe):
+    from Pyro5 import api
+
+    daemon = api.Daemon(host="127.0.0.1")
+    pipe.send(str(daemon.register(api.expose(kind)())))
+    daemon.requestLoop()
+
+
+def pyro5(uri):
+    from Pyro5 import api
+
+    return api.Proxy(uri)

@@ -32,7 +32,7 @@ def test_docstrings(name):
         if (error.name or "").split(".")[0] not in CLI_EXTRA:
             raise
         pytest.skip(f"{name} needs {error.name}, of the extra 'cli'")
-    assert doctest.testmod(module, extraglobs={"open": ipcdatastore.open}).failed == 0
+    assert doctest.testmod(module, extraglobs={"open": ipcdatastore.open, "ipcdatastore": ipcdatastore}).failed == 0
 
 
 @pytest.mark.skipif(not hasattr(ipcdatastore, "open"), reason="the public API is not in place yet")

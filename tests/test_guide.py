@@ -116,12 +116,42 @@ def test_every_error_is_in_the_table():
 
 
 @pytest.mark.parametrize(
-    "kind", [ipcdatastore.Datastore, ipcdatastore.Service, ipcdatastore.Watch, ipcdatastore.NamedLock]
+    "kind",
+    [
+        ipcdatastore.Datastore,
+        ipcdatastore.Service,
+        ipcdatastore.Watch,
+        ipcdatastore.NamedLock,
+        ipcdatastore.ObjectServer,
+        ipcdatastore.PendingCall,
+    ],
 )
 def test_every_method_is_spoken_of(kind):
     inherited = {"keys", "items", "values", "popitem"}
-    names = {name for name in vars(kind) if not name.startswith("_")} - inherited
+    internal = {"after_fork", "fail", "is_busy_with"}  # between the modules of the calls
+    names = {name for name in vars(kind) if not name.startswith("_")} - inherited - internal
     assert {name for name in names if not re.search(rf"\b{name}\b", TEXT)} == set()
+
+
+def test_every_way_to_call_is_spoken_of():
+    names = {
+        "available",
+        "batch",
+        "close",
+        "describe",
+        "name",
+        "proxy",
+        "timeout",
+        "wait",
+        "oneway",
+        "submit",
+        "within",
+    }
+    kinds = (ipcdatastore.Link, ipcdatastore.calls.proxy.Method)
+    assert {name for name in names if not any(hasattr(kind, name) for kind in kinds)} == set()
+    functions = {name for name, module in ipcdatastore._LAZY.items() if module == "calls"} - {"ObjectInfo"}
+    functions -= {"RemoteTraceback"}  # what one meets in a traceback
+    assert {name for name in names | functions if not re.search(rf"\b{name}\b", TEXT)} == set()
 
 
 def test_every_figure_is_explained(directory):

@@ -61,6 +61,23 @@ def test_what_does_not_work_is_noticed(directory, monkeypatch, method, broken, n
     assert list(directory.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("owner", "method", "broken"),
+    [
+        ("ipcdatastore.calls.exposed.Exposed", "method", lambda self, name: self.object.pause),
+        ("ipcdatastore.calls.stream.RemoteIterator", "close", lambda self: None),
+        ("ipcdatastore.calls.links.Link", "tell", lambda self, *arguments: None),
+        ("ipcdatastore.calls.files", "find_server", lambda path: None),
+    ],
+)
+def test_calls_that_do_not_work_are_noticed(directory, monkeypatch, owner, method, broken):
+    monkeypatch.setattr("ipcdatastore.selftest.bench.PATIENCE", 0.2)
+    monkeypatch.setattr(f"{owner}.{method}", broken)
+    report = selftest.run(quick=True, directory=directory)
+    assert [step.name for step in report.steps if not step.ok] == ["objects can be called"]
+    assert list(directory.iterdir()) == []
+
+
 def test_without_the_command_line(directory, capsys):
     assert main(["--quick", "--directory", str(directory)]) == 0
     assert [line.split("\t")[2] for line in capsys.readouterr().out.splitlines()] == selftest.step_names(quick=True)

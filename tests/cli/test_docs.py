@@ -19,7 +19,7 @@ ipcdatastore() {{ "$PYTHON" -m ipcdatastore "$@"; }}
 {commands}
 """
 # A program in the background has begun when it has written a line.
-BACKGROUND = '"$PYTHON" -m {command} > line 2>&1 & until test -s line; do sleep 0.02; done; cat line'
+BACKGROUND = 'rm -f line; "$PYTHON" {command} > line 2>&1 & until test -s line; do sleep 0.02; done; cat line'
 NEXT = "status=$?; printf '\\036'; (exit $status)"
 
 
@@ -33,14 +33,25 @@ def examples(page):
     return found
 
 
+def programs(page):
+    """(file, text) of each program that is shown."""
+    return [(block.split()[1], block) for block in re.findall(r"(?ms)^```python\n(# \S+\.py\n.*?)^```", page)]
+
+
 def in_shell(command):
-    return BACKGROUND.format(command=command[:-1]) if command.endswith("&") else command
+    if not command.endswith("&"):
+        return command
+    program, _, arguments = command[:-1].partition(" ")
+    return BACKGROUND.format(command=arguments if program == "python" else f"-m {program} {arguments}")
 
 
 @pytest.mark.skipif(os.name == "nt" or shutil.which("sh") is None, reason="the examples are for a POSIX shell")
 def test_the_examples_write_what_they_are_said_to_write(directory, tmp_path):
-    wanted = examples(PAGE.read_text(encoding="utf-8"))
+    page = PAGE.read_text(encoding="utf-8")
+    wanted = examples(page)
     assert len(wanted) > 30
+    for file, program in programs(page):
+        (tmp_path / file).write_text(program, encoding="utf-8")
     script = SCRIPT.format(commands="\n".join(f"{in_shell(command)}\n{NEXT}" for command, _ in wanted))
     environment = {**os.environ, "IPCDATASTORE_DIR": str(directory), "IPCDATASTORE_IMAGES": str(tmp_path / "images")}
     environment.update(PYTHON=sys.executable, COLUMNS="80", LC_ALL="C.UTF-8")

@@ -14,7 +14,7 @@ from cli.program import PROGRAM, start
 from ipcdatastore.cli.complete import MOST
 from ipcdatastore.cli.root import BROKEN_PIPE, FAILED, INTERRUPTED, USAGE, VERBS, root
 
-NO_STORE = ("doctor", "selftest", "demo", "completion")
+NO_STORE = ("objects", "call", "doctor", "selftest", "demo", "completion")
 
 
 # --- errors --------------------------------------------------------------------------------------------
@@ -88,9 +88,8 @@ def test_version_and_help(directory):
 def test_every_verb_has_help_an_example_and_the_common_options(verb):
     told = CliRunner().invoke(root, [verb, "--help"], terminal_width=200).output
     wanted = {"--directory", "--json", "--timeout"}
-    wanted -= {"completion": {"--directory", "--timeout"}, "selftest": {"--timeout"}, "top": {"--timeout"}}.get(
-        verb, set()
-    )
+    wanted -= {"--timeout"} if verb in ("selftest", "top", "objects", "completion") else set()
+    wanted -= {"--directory"} if verb == "completion" else set()
     assert all(f"\n  {option} " in told for option in wanted)
     assert "\n  Example" in told
     assert f"ipcdatastore {verb}" in told.split("\n  Example")[1]
@@ -170,6 +169,7 @@ def test_a_pipe_never_imports_rich(directory, store):
     script = "import sys; from ipcdatastore.cli.root import root; root(sys.argv[1:], standalone_mode=False)"
     script += "; print('rich' in sys.modules)"
     with_key = [["get", "shop", "key"], ["wait", "shop", "key", "--since", "0"], ["clear", "shop", "--yes"]]
-    for verb in (*with_key, *([verb, "shop"] for verb in ("list", "stats", "check", "repair", "doctor"))):
+    others = [[verb, "shop"] for verb in ("list", "stats", "check", "repair", "doctor")]
+    for verb in (*with_key, *others, ["objects", "--interval", "0"]):
         command = [sys.executable, "-c", script, *verb, "--directory", str(directory)]
         assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.endswith(b"False\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import DecodeError
 from . import layout
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
@@ -30,7 +31,9 @@ class BatchCall:
         if self._error is not None:
             raise self._error
         if not self.done:
-            raise RuntimeError("the batch has not run yet: it does at the end of its `with` block, or by `run()`")
+            raise RuntimeError(
+                "the batch has not run yet: it does at the end of its `with` block, or when it is called"
+            )
         return self._value
 
 
@@ -88,5 +91,8 @@ def _run(batch: Batch) -> List[BatchCall]:
         if kind == layout.ERROR:
             call.settle(None, messages.read_error(payload))
         else:
-            call.settle(messages.read_result(kind, payload, "a batch"), None)
+            try:
+                call.settle(messages.read_result(kind, payload, "a batch"), None)
+            except DecodeError as error:
+                call.settle(None, error)
     return waiting

@@ -13,7 +13,7 @@ import os
 import time
 from _thread import allocate_lock
 
-from ..errors import CallTimeoutError, ServerUnavailableError, TooLargeError
+from ..errors import CallTimeoutError, ClosedError, ServerUnavailableError, TooLargeError
 from ..platform import fence, look_up
 from . import files, layout
 from .doze import CLIENT_TICK, Bell, Sleeper, full_fence
@@ -117,6 +117,11 @@ class Connection:
         """Whether calls can go through here, as far as can be told without asking the system."""
         return not self._broken and bool(self.server_words[STATE] == SERVING)
 
+    def check_process(self) -> None:
+        """Raise in a forked child: the connection is its parent's."""
+        if self._pid != os.getpid():
+            raise ClosedError(f"this call of {self.name} was made before the fork, by the parent: make it again here")
+
     def server_lives(self) -> bool:
         """Whether the server answers calls."""
         return bool(self.server_words[STATE] == SERVING) and self._server.maker_lives()
@@ -178,6 +183,8 @@ class Connection:
     def _send_rest(self, kind: int, number: int, payload: Any, timeout: Any, deadline: Optional[float]) -> None:
         """Put in a request that has no room now, as the server makes some."""
         words, requests = self._words, self._requests
+        if deadline is None and timeout is not None:
+            deadline = time.monotonic() + timeout
         done, complete = -1, False
         # Said before the room is looked at: the server rings when it has made some after that look.
         words[CLIENT_WANTS_ROOM] = 1
@@ -200,6 +207,8 @@ class Connection:
 
     def end_stream(self, stream: int) -> None:
         """Have the server close a stream; at the next request, if this thread is in the middle of one."""
+        if self._pid != os.getpid():  # the parent still wants it
+            return
         self._ended.append(stream)
         if self._sending.acquire(False):
             try:
@@ -260,7 +269,14 @@ class Connection:
     def forget(self, number: int) -> None:
         """Nobody wants the response to that request any more."""
         self._expected.discard(number)
-        self._arrived.pop(number, None)
+        arrived = self._arrived.pop(number, None)
+        if arrived is not None:
+            self._unwanted(*arrived)
+
+    def _unwanted(self, kind: int, payload: Any) -> None:
+        """A response that nobody takes: a stream is closed at the next request."""
+        if kind == layout.STREAM:
+            self._ended.append(int.from_bytes(payload, "little"))
 
     def has_arrived(self, number: int) -> bool:
         """Whether the response to that request is there, or never will be."""
@@ -307,6 +323,8 @@ class Connection:
             waiter = self._waiters.get(number)
             if waiter is not None:
                 _wake(waiter)
+        else:
+            self._unwanted(kind, payload)
         self._responses.advance()
 
     def _made_room(self) -> None:

@@ -73,15 +73,26 @@ class Exposed:
                 value=target,
             )
 
-    def describe(self) -> Dict[str, Any]:
-        """What a proxy has to know."""
-        return {
+    def describe(self, in_full: bool = False) -> Dict[str, Any]:
+        """What a proxy has to know; `in_full`, what people want to know: signatures and the docstrings' first lines."""
+        described: Dict[str, Any] = {
             "class": type(self.object).__qualname__,
             "methods": sorted(self.methods),
             "oneway": sorted(self.oneway),
             "attributes": sorted(self.attributes),
             "writable": sorted(self.writable),
         }
+        if in_full:
+            described["signatures"] = {name: _signature(getattr(self.object, name)) for name in self.methods}
+            described["docs"] = {name: _summary(self._documented(name)) for name in self.methods | self.attributes}
+        return described
+
+    def _documented(self, name: str) -> Any:
+        """The method or property of that name. Of any other attribute nothing is documented: its value is no help."""
+        if name in self.methods:
+            return getattr(self.object, name)
+        found = _in_class(type(self.object), name)
+        return found if isinstance(found, property) else None
 
     def method(self, name: str) -> Callable[..., Any]:
         """The exposed method of that name."""
@@ -143,6 +154,26 @@ def _in_class(kind: type, name: str) -> Optional[Any]:
         if name in base.__dict__:
             return base.__dict__[name]
     return None
+
+
+def _signature(method: Any) -> str:
+    """What may be passed; empty where nobody knows."""
+    import inspect
+
+    try:
+        return str(inspect.signature(method))
+    except Exception:  # noqa: BLE001 - a builtin has none, and the repr of a default value may raise anything
+        return ""
+
+
+def _summary(documented: Any) -> str:
+    """The first line of a docstring."""
+    import inspect
+
+    try:
+        return (inspect.getdoc(documented) or "").strip().partition("\n")[0] if documented is not None else ""
+    except Exception:  # noqa: BLE001 - whatever a descriptor of its own kind raises
+        return ""
 
 
 def _function(member: Any) -> Any:

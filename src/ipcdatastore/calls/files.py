@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _NAMES_OF_SERIALIZERS = {number: name for name, number in SERIALIZERS.items()}
 FINISHED_LONG_AGO = 60.0  # seconds after which nobody is still making a file
-_open_files: Set[Any] = set()  # locks that a forked child must let go of, without unlocking
+# Locks that a forked child must let go of, without unlocking; and that no collection of a cycle closes too early.
+_open_files: Set[Any] = set()
 
 
 # --- places ------------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ class Shared:
         """Whether the process (or interpreter) that made this file has it open still."""
         if self.mine:
             return True
-        if self._lock is None:  # closed
+        if self._lock is None or self._lock.closed:  # by a fork, too
             return False
         try:
             self._lock_function(self._lock.fileno(), platform.LOCK_SH)
@@ -124,6 +125,7 @@ class Shared:
     def __del__(self) -> None:
         lock = getattr(self, "_lock", None)
         if lock is not None:
+            self._lock = None  # who is collected along with it may still ask
             _open_files.discard(lock)
             lock.close()
 
@@ -201,12 +203,14 @@ def attach(path: str) -> Shared:
     A name is given once, to one file: names are random, so that the two descriptors are of the same file.
     """
     lock = os.fdopen(place.open_file(_to_lock(path), writable=True), "r+b", buffering=0)
+    _open_files.add(lock)
     try:
         function = platform.lock_function(lock.fileno())
         if function is None:
             raise _no_lock(path)
         return Shared(path, _mapping(path), lock, function, mine=False)
     except BaseException:
+        _open_files.discard(lock)
         lock.close()
         raise
 

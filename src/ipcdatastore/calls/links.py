@@ -105,11 +105,15 @@ class Link:
 
     def available(self) -> bool:
         """Whether a server has the object now. Costs a few microseconds."""
+        return self.server_id is not None
+
+    @property
+    def server_id(self) -> Optional[bytes]:
+        """The server that has the object now, None if none has. Each that ever was has another one."""
         try:
-            self._find()
+            return self._find()[1].id  # type: ignore[no-any-return]
         except ServerUnavailableError:
-            return False
-        return True
+            return None
 
     def wait(self, seconds: float) -> None:
         """Wait until a server has the object; ``ServerUnavailableError`` after so many seconds."""
@@ -170,6 +174,10 @@ class Link:
             found = self.ask(layout.DESCRIBE, "", (), {}, self.timeout)
             self._description = described = connection.server_id, found
         return described[1]  # type: ignore[no-any-return]
+
+    def describe_in_full(self) -> Dict[str, Any]:
+        """The same with ``signatures``, and ``docs`` (the first line of each), for people. Asked for each time."""
+        return self.ask(layout.DESCRIBE, "", (True,), {}, self.timeout)  # type: ignore[no-any-return]
 
     @property
     def proxy(self) -> Proxy:

@@ -180,7 +180,8 @@ class Messages:
         if not isinstance(found, BaseException):
             found = RemoteError(f"{self.name} raised {name}: {message}", type_name=name)
         raised: BaseException = found
-        raised.__cause__ = RemoteTraceback(text)
+        # Not by assignment: a class may refuse those, as a frozen dataclass does.
+        BaseException.__dict__["__cause__"].__set__(raised, RemoteTraceback(text))
         return raised
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from _thread import allocate_lock
 
 from ..errors import ServerUnavailableError
+from ..platform import look_up
+from .doze import CLIENT_TICK
+from .layout import ERROR
 from .links import check_timeout
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
 class PendingCall:
     """A call under way: ``result()`` waits for it, and so does ``await`` in a coroutine. From any thread."""
 
-    __slots__ = ("_connection", "_error", "_number", "_timeout", "_value", "_what")
+    __slots__ = ("_connection", "_error", "_finding", "_number", "_timeout", "_value", "_what")
 
     def __init__(self, connection: Connection, number: int, what: str, timeout: Optional[float]) -> None:
         self._connection: Optional[Connection] = connection  # None: it has its result, or its error
@@ -26,6 +30,7 @@ class PendingCall:
         self._timeout = timeout
         self._value: Any = None
         self._error: Optional[BaseException] = None
+        self._finding = allocate_lock()  # held by the thread that waits: there is one response
 
     def result(self, timeout: Any = ...) -> Any:
         """What the call returned; what it raised is raised here. `timeout`: the proxy's own, if none is given."""
@@ -50,13 +55,31 @@ class PendingCall:
             return
         seconds = self._timeout if timeout is ... else check_timeout(timeout)
         deadline = None if seconds is None else time.monotonic() + seconds
+        connection.check_process()
+        left = CLIENT_TICK
+        while not self._finding.acquire(True, left):
+            look_up()
+            if deadline is not None:
+                left = min(CLIENT_TICK, deadline - time.monotonic())
+                if left <= 0:
+                    raise connection.timed_out(seconds)
         try:
-            response = connection.receive(self._number, seconds, deadline)
+            if self._connection is not None:  # or the other thread has it
+                self._receive(connection, seconds, deadline)
+        finally:
+            self._finding.release()
+
+    def _receive(self, connection: Connection, seconds: Optional[float], deadline: Optional[float]) -> None:
+        try:
+            kind, payload = connection.receive(self._number, seconds, deadline)
         except ServerUnavailableError as error:
             self._settle(None, error)
             return
+        if kind == ERROR:  # maybe none that `except Exception` sees
+            self._settle(None, connection.messages.read_error(payload))
+            return
         try:
-            self._settle(connection.read(*response, self._what), None)
+            self._settle(connection.read(kind, payload, self._what), None)
         except Exception as error:  # noqa: BLE001 - the call's own
             self._settle(None, error)
 

@@ -43,7 +43,7 @@ class Writer(Ring):
 
     def __init__(self, *where: Any) -> None:
         super().__init__(*where)
-        self.head = self.words[self.head_word]
+        self.head = self.words[self.head_word] & -16  # where a header cannot go over the end, whatever is there
 
     def put(self, kind: int, number: int, payload: Any) -> bool:
         """Put in a whole message, in one frame. Whether there was room for it."""
@@ -105,7 +105,7 @@ class Reader(Ring):
 
     def __init__(self, *where: Any, limit: int, path: str) -> None:
         super().__init__(*where)
-        self.tail = self.words[self.tail_word]
+        self.tail = self.words[self.tail_word] & -16
         self.limit = limit
         self.path = path
         self._next = self.tail

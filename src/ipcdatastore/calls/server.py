@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from _thread import allocate_lock, get_ident
+from _thread import RLock, allocate_lock, get_ident
 
 from .. import platform
 from ..errors import (
@@ -59,7 +59,8 @@ class Board:
         with self._counting:
             longs[layout.CALLS_LONG] += 1
             longs[layout.BUSY_LONG] += nanoseconds
-            self._words[layout.HISTOGRAM + min(nanoseconds.bit_length(), layout.HISTOGRAM_SIZE - 1)] += 1
+            bucket = layout.HISTOGRAM + min(nanoseconds.bit_length(), layout.HISTOGRAM_SIZE - 1)
+            self._words[bucket] = (self._words[bucket] + 1) & MASK
             if failed:
                 longs[layout.ERRORS_LONG] += 1
 
@@ -104,6 +105,8 @@ class ObjectServer:
         self._look_due = 0.0
         self._turns = 0
         self._stopping = False
+        self._closing = RLock()
+        self._ending = False
         self._closed = False
         self.owner: Optional[int] = None  # the thread that serves
         here.add(self)
@@ -348,10 +351,20 @@ class ObjectServer:
         self._bell.ring((self._shared.words[BELL] + time.perf_counter_ns() * 2 + 1) & MASK)
 
     def _close(self) -> None:
-        with self._serving:
-            if self._closed:
+        # Whoever comes second waits for the end: the program may be over when `run_forever` is. A signal handler that
+        # comes in between does not wait for its own thread.
+        with self._closing:
+            if self._closed or self._ending:
                 return
-            self._closed = True
+            self._ending = True
+            try:
+                with self._serving:
+                    self._closed = True
+            finally:
+                self._ending = False
+            self._end()
+
+    def _end(self) -> None:
         if self._pool is not None:
             self._pool.close()
         until = time.monotonic() + LAST_WORDS

@@ -137,7 +137,10 @@ class Session:
             return self._rare(kind, method, arguments)
         value = self._board.exposed.method(method)(*arguments, **keywords)
         if hasattr(value, "__next__"):
-            return self._open_stream(value)
+            answer = self._open_stream(value)
+            if kind == ONEWAY:  # nobody will ask for an item
+                self._close_stream(int.from_bytes(answer[1], "little"))
+            return answer
         return self._limited(*self._board.messages.result(value, method))
 
     def _rare(self, kind: int, name: str, arguments: Any) -> Tuple[int, Any]:
@@ -154,7 +157,7 @@ class Session:
         if kind == layout.END:
             self._close_stream(arguments[0])
             return messages.result(None, name)
-        return messages.result(exposed.describe(), name)
+        return messages.result(exposed.describe(*arguments), name)
 
     def _limited(self, kind: int, payload: Any, limit: int = 0) -> Tuple[int, Any]:
         limit = limit or self._board.facts.limit

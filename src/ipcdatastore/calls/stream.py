@@ -47,7 +47,12 @@ class RemoteIterator:
         return messages.read_result(kind, payload, self._what)
 
     def _ask(self) -> None:
-        items = self._connection.ask(layout.NEXT, self._what, (self._number, self._portion), {}, None)
+        self._connection.check_process()
+        try:
+            items = self._connection.ask(layout.NEXT, self._what, (self._number, self._portion), {}, None)
+        except BaseException:  # a signal, say: items may have been on their way, and are not left out in silence
+            self.close()
+            raise
         self._items.extend(items)
         self._over = bool(items) and items[-1][0] in (layout.LAST_ITEM, layout.ERROR)
         # Fewer than asked for: it takes long to make one.

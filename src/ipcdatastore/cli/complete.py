@@ -1,4 +1,4 @@
-"""What the shell offers behind TAB: the names of stores, and the keys of one.
+"""What the shell offers behind TAB: the names of stores and objects, the keys of one, the methods of the other.
 
 Only looks, is never slow, and offers nothing where something is wrong: a shell is no place for an error.
 """
@@ -53,3 +53,22 @@ def _keys(name: str, directory: Any, kind: type, incomplete: str) -> List[str]:
             if len(found) == MOST or time.monotonic() > until:
                 break
     return found
+
+
+def objects(ctx: click.Context, param: click.Parameter, incomplete: str) -> List[str]:  # noqa: ARG001 - click's signature
+    """The objects that are served in the directory."""
+    try:
+        served = ipcdatastore.objects(ctx.params.get("directory") or None)
+        return [one.name for one in served if one.name.startswith(incomplete)][:MOST]
+    except Exception:  # noqa: BLE001 - see the module
+        return []
+
+
+def methods(ctx: click.Context, param: click.Parameter, incomplete: str) -> List[str]:  # noqa: ARG001 - click's signature
+    """The methods and attributes of the object that is named already, if its server is not busy."""
+    try:
+        given = ctx.params
+        found = ipcdatastore.Link(given["name"], given.get("directory") or None, LONGEST).describe()
+        return [name for name in sorted({*found["methods"], *found["attributes"]}) if name.startswith(incomplete)]
+    except Exception:  # noqa: BLE001 - see the module
+        return []

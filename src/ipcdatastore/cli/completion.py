@@ -1,4 +1,4 @@
-"""``completion``: the script that teaches a shell the verbs, options, stores and keys."""
+"""``completion``: the script that teaches a shell the verbs, options, stores, keys, objects and methods."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VARIABLE = "_IPCDATASTORE_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @json_option
 def completion_verb(shell: str, as_json: bool) -> None:
-    """Write the script that completes verbs, options, stores and keys."""
+    """Write the script that completes verbs, options, stores, keys, objects and methods."""
     script = script_for(shell)
     if as_json:
         output.write_json({"shell": shell, "script": script})

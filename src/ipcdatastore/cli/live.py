@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Deque, Dict, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 import click
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+LEAST_INTERVAL = 0.05  # seconds
 BARS = "▁▂▃▄▅▆▇█"
 SHOWN = 40  # samples of the sparkline
 WIDTH = 78
@@ -39,7 +40,7 @@ class Sample(NamedTuple):
 @name_argument
 @click.option(
     "--interval",
-    type=Seconds(0.05),
+    type=Seconds(LEAST_INTERVAL),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
@@ -116,20 +117,31 @@ def row_of(facts: Dict[str, Any]) -> List[str]:
 # --- on a terminal ---------------------------------------------------------------------------------------
 def watch_live(store: ipcdatastore.Datastore, interval: float, once: bool) -> None:
     """A picture that is drawn anew each interval, and stays when it ends."""
-    from rich.live import Live
-
     history: Deque[float] = deque(maxlen=SHOWN)
-    before = sample(store)
-    with Live(view(figures(before, before), history), console=output.console(), auto_refresh=False) as live:
+    first = sample(store)
+
+    def pictures() -> Iterator[RenderableType]:
+        before = first
         while True:
             time.sleep(interval)
             now = sample(store)
             facts = figures(before, now)
             history.append(facts["writes_per_second"])
-            live.update(view(facts, history), refresh=True)
+            yield view(facts, history)
             if once:
                 return
             before = now
+
+    draw(view(figures(first, first), history), pictures())
+
+
+def draw(first: RenderableType, pictures: Iterable[RenderableType]) -> None:
+    """A picture, and each that follows in its place. The last one stays."""
+    from rich.live import Live
+
+    with Live(first, console=output.console(), auto_refresh=False) as live:
+        for picture in pictures:
+            live.update(picture, refresh=True)
 
 
 def view(facts: Dict[str, Any], history: Deque[float]) -> RenderableType:

@@ -66,6 +66,13 @@ def directory_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--directory", metavar="DIR", help="Where the store is, if not in the default place.")(function)
 
 
+def object_directory_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Which place the object is in."""
+    return click.option("--directory", metavar="DIR", help="Where the object is, if not in the default place.")(
+        function
+    )
+
+
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every verb has whose time-out is that of a lock."""
     timeout = click.option(

@@ -10,6 +10,7 @@ from . import text
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 
@@ -100,7 +101,12 @@ def write_rows(rows: Iterable[Sequence[str]]) -> None:
 
 
 def write_table(columns: Sequence[Tuple[str, str]], rows: Sequence[Sequence[Any]], folds: str, cut: str) -> None:
-    """A table; each column is a heading and ``"left"`` or ``"right"``.
+    """A :func:`table`, at once."""
+    console().print(table(columns, rows, folds, cut))
+
+
+def table(columns: Sequence[Tuple[str, str]], rows: Sequence[Sequence[Any]], folds: str, cut: str) -> Table:
+    """A table as wide as the terminal at most; each column is a heading and ``"left"`` or ``"right"``.
 
     Long lines of the column `folds` take several; those of `cut` end where the terminal does. No other is touched.
     """
@@ -113,17 +119,16 @@ def write_table(columns: Sequence[Tuple[str, str]], rows: Sequence[Sequence[Any]
         heading: max(len(heading), max((row[number].cell_len for row in cells), default=0))
         for number, (heading, _) in enumerate(columns)
     }
-    screen = console()
-    room = screen.width - sum(width + PADDING for heading, width in widths.items() if heading not in (folds, cut))
+    room = console().width - sum(width + PADDING for heading, width in widths.items() if heading not in (folds, cut))
     if cut:
         room -= 2 * PADDING + 1
         widths[folds] = min(widths[folds], max(LEAST, room * 2 // 5))
         widths[cut] = min(widths[cut], max(LEAST, room - widths[folds]))
     else:
         widths[folds] = min(widths[folds], max(LEAST, room - PADDING - 1))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     for heading, justify in columns:
-        table.add_column(
+        made.add_column(
             heading,
             justify="right" if justify == "right" else "left",
             no_wrap=heading != folds,
@@ -131,8 +136,8 @@ def write_table(columns: Sequence[Tuple[str, str]], rows: Sequence[Sequence[Any]
             width=widths[heading] if heading in (folds, cut) else None,
         )
     for row in cells:
-        table.add_row(*row)
-    screen.print(table)
+        made.add_row(*row)
+    return made
 
 
 def write_facts(facts: Dict[str, Any]) -> None:

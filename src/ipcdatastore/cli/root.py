@@ -42,6 +42,10 @@ SECTIONS = {
         "clear": "mend",
         "serve": "serve",
     },
+    "Objects": {
+        "objects": "objects",
+        "call": "call",
+    },
     "This machine": {
         "doctor": "doctor",
         "selftest": "prove",
@@ -133,9 +137,9 @@ def complain(line: str) -> None:
 Exit codes:
     0  done
     1  not found, or not done (`set --add`, `set --version`, `clear`), or not in time (`wait`, `watch`);
-       something wrong was found (`check`, `repair`, `doctor`, `selftest`, `demo`)
+       something wrong was found (`check`, `repair`, `doctor`, `selftest`, `demo`); the method raised (`call`)
     2  wrong usage
-    3  the store refused or failed: one line on stderr says why
+    3  the store, or the object, refused or failed: one line on stderr says why
   130  interrupted
   141  whoever read the output had enough
 
@@ -144,7 +148,8 @@ On a terminal the output is a table; in a pipe it is tab-separated lines; with -
 )
 @click.version_option(ipcdatastore.__version__, prog_name="ipcdatastore", message="%(prog)s %(version)s")
 def root() -> None:
-    """Look into, and change, the stores that the processes of this machine share.
+    """Look into, and change, the stores that the processes of this machine share; call the objects that they serve.
 
-    NAME is the name of a store, as in `ipcdatastore.open(NAME)`. Only `set`, `serve` and `restore --create` create one.
+    NAME is the name of a store, as in `ipcdatastore.open(NAME)`, or of an object. Only `set`, `serve` and
+    `restore --create` create a store.
     """

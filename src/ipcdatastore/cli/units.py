@@ -50,3 +50,17 @@ def rate(per_second: float) -> str:
     if per_second < 100:
         return f"{per_second:.3g}"
     return f"{round(per_second, 3 - len(str(int(per_second)))):,.0f}"
+
+
+def brief(seconds: float) -> str:
+    """A time that may be very short, to two digits.
+
+    >>> brief(0.0000123), brief(0.00456), brief(0.25), brief(75)
+    ('12 µs', '4.6 ms', '250 ms', '75 s')
+    """
+    unit, number = "s", seconds
+    for smaller in ("ms", "µs"):
+        if number >= 1:
+            break
+        unit, number = smaller, number * 1000
+    return f"{number:.1f} {unit}" if number < 10 else f"{float(f'{number:.2g}'):.0f} {unit}"

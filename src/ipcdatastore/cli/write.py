@@ -80,7 +80,7 @@ def set_verb(
         output.write_json({"key": text.to_json(wanted), "version": stored})
 
 
-def parse_value(value: Optional[str], value_type: str) -> Any:
+def parse_value(value: Optional[str], value_type: str, hint: str = "VALUE") -> Any:
     """VALUE as Python knows it."""
     if value_type == "none":
         if value:
@@ -95,7 +95,7 @@ def parse_value(value: Optional[str], value_type: str) -> Any:
     try:
         return text.VALUE_READERS[value_type](value)
     except (ValueError, TypeError, RecursionError) as error:
-        raise click.BadParameter(f"not of type {value_type}: {error}", param_hint="VALUE") from None
+        raise click.BadParameter(f"not of type {value_type}: {error}", param_hint=hint) from None
 
 
 def from_stdin() -> str:

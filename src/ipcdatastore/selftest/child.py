@@ -1,10 +1,11 @@
-"""What the other process of :mod:`crowd` does."""
+"""What the other process of :mod:`crowd` and :mod:`calls` does."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
+import time
 
 import ipcdatastore
 
@@ -21,6 +22,9 @@ def main() -> None:
     if role == "victim":
         with ipcdatastore.open("killed", directory=directory, mode="w") as store:
             victim(store)
+    if role == "server":
+        with ipcdatastore.open("calls", directory=directory, mode="w") as store:
+            ipcdatastore.serve_object("object", Adder(store), directory=directory).run_forever()
     with ipcdatastore.open("two", directory=directory, mode="w") as store:
         try:
             partner(store)
@@ -51,3 +55,15 @@ def victim(store: ipcdatastore.Datastore) -> None:
         with store.transaction() as both:
             both["left"] = both["right"] = (number, b"x" * (number * 37 % 3001))
         store["done"] = number
+
+
+class Adder:
+    """What is served: each call is to be seen in the store, also if its server is killed."""
+
+    def __init__(self, store: ipcdatastore.Datastore) -> None:
+        self._store = store
+
+    def add(self, delta: int, pause: float = 0.0) -> None:
+        """Add, and take so long."""
+        self._store.increment("sum", delta)
+        time.sleep(pause)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from . import basics, crowd, damage, disk, limits, notice
+from . import basics, calls, crowd, damage, disk, limits, notice
 from .bench import Bench, SelfTestError, scratch
 
-# What each step proves, as a person would say it. Those of `crowd` start processes: not with `quick`.
+# What each step proves, as a person would say it. Some start processes: not with `quick`.
 STEPS: Dict[str, Callable[[Bench], str]] = {
     "values of every kind come back": basics.values,
     "versions only grow": basics.versions,
@@ -21,15 +21,17 @@ STEPS: Dict[str, Callable[[Bench], str]] = {
     "a waiter is woken": notice.waiting,
     "a watch misses nothing": notice.watching,
     "a named lock has one holder": notice.lock,
+    "objects can be called": calls.one_process,
     "a region grows in use": limits.growth,
     "a full one refuses, or evicts": limits.full,
     "processes see each other": crowd.two_processes,
     "a killed writer harms nobody": crowd.killed_writer,
+    "a killed server's callers are told": calls.other_process,
     "damage is found and repaired": damage.region,
     "a flushed store comes back": disk.images,
     "a damaged backup is refused": disk.damaged,
 }
-WITH_PROCESSES = (crowd.two_processes, crowd.killed_writer)
+WITH_PROCESSES = (crowd.two_processes, crowd.killed_writer, calls.other_process)
 
 
 class Step(NamedTuple):
