@@ -192,6 +192,7 @@ class Connection:
             while not complete:
                 full_fence()
                 seen = words[CLIENT_BELL]
+                fence()
                 sent = requests.send(kind, number, payload, done)
                 complete = sent == len(payload)
                 if sent == done:
@@ -326,6 +327,7 @@ class Connection:
         else:
             self._unwanted(kind, payload)
         self._responses.advance()
+        full_fence()  # before the look whether the server waits for this room
 
     def _made_room(self) -> None:
         """Tell a server that waits for it, once."""
@@ -346,8 +348,8 @@ class Connection:
         given_up = self._words[GIVEN_UP]
         if given_up or not self.server_lives():
             fence()
-            if self._words[CLIENT_BELL] != seen:
-                return  # its last words
+            if self._words[CLIENT_BELL] != seen or self._words[RESPONSE_HEAD] != self._responses.tail:
+                return  # its last words, for which it may not have rung any more
             self._broken, self.lost = True, not given_up
             raise self._gone(number)
         sleeper.sleep(seen, left)

@@ -63,6 +63,7 @@ class Bell:
 
     def ring(self, value: int) -> None:
         """Store `value`, which must be another than what was there, and wake who sleeps."""
+        fence()  # what it is rung for is seen by whoever sees the bell
         self.words[self.word] = value
         full_fence()
         if self.words[self._asleep] and self._futex is not None:

@@ -371,6 +371,10 @@ class ObjectServer:
         for session in self._sessions.values():
             session.end(until)
         self._shared.words[layout.STATE] = layout.STOPPED  # PUBLISH: whatever did not begin never will
+        try:
+            self._connect()  # who came in the meantime is told as well
+        except (OSError, DatastoreError):
+            self._connected = -1  # and finds out by itself, a tick later
         for session in self._sessions.values():
             session.tell()
             session.close(remove=True)
