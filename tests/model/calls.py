@@ -105,9 +105,7 @@ class CallModel:
             elif kind == "note":
                 result, world = self.ask(action, world, i)
                 node = self.advance(node, result)
-            elif kind in FENCES and (
-                self.memory == "sc" or (self.memory == "tso" and (kind == "fence" or not part))
-            ):
+            elif kind in FENCES and (self.memory == "sc" or (self.memory == "tso" and (kind == "fence" or not part))):
                 node = self.advance(node, None)
             elif kind == "end" and (self.memory != "tso" or not part):
                 return world, (None, (), "end")
@@ -297,7 +295,10 @@ class CallModel:
                 if self.memory == "weak":
                     memory2 = memory[0], tuple(map(max, memory[1], part[0]))
                 after = threads[:i] + ((None, (), "dead"),) + threads[i + 1 :]
-                yield (i, ("KILLED",), ""), self.state(memory2, self.died(self, world, i), (kills - 1, ticks), after, None)
+                yield (
+                    (i, ("KILLED",), ""),
+                    self.state(memory2, self.died(self, world, i), (kills - 1, ticks), after, None),
+                )
             self.performing = i, action
             for note, result, memory2, world2, part2, spent in self.perform(i, action, memory, world, part, ticks):
                 node2 = self.advance(node, result)

@@ -14,15 +14,15 @@ from .calls_world import SERVING
 TRIED = 3  # servers, for one call
 STRIDE = (1, 1 << 8, 1 << 16)
 
-Client = namedtuple("Client", "c at attempt k s number head tail told expected arrived sent over words")
+Client = namedtuple("Client", "c at attempt k s number head tail told expected arrived sent over")
 # Place in the script; attempt of the call there; connection, its server (None: none) and its number of the last call;
-# own ends of the rings; calls whose response is wanted, arrived ones, and all with their numbers; whether the connection
-# is broken; whether the server is known to have ended in order.
+# own ends of the rings, and the tail that the server was told; calls whose response is wanted, those that have arrived,
+# and all with their numbers; whether nothing more goes through the connection.
 
 
 def begin(cfg, c):
     k, s = (0, 0) if cfg.get("met") else (-1, None)
-    yield ("become", step, (Client(c, 0, 0, k, s, 0, 0, 0, -1, (), (), (), False, False),))
+    yield ("become", step, (Client(c, 0, 0, k, s, 0, 0, 0, -1, (), (), (), False),))
 
 
 def conn_of(me):
@@ -86,7 +86,7 @@ def find(cfg, me):
             alive = yield ("sys", world.lives, (other,))
             if alive:
                 k = me.k + 1
-                me = Client(me.c, me.at, me.attempt, k, other[1], 0, 0, 0, -1, (), (), (), False, False)
+                me = Client(me.c, me.at, me.attempt, k, other[1], 0, 0, 0, -1, (), (), (), False)
                 announce_first = under(cfg, "CONNECT before the file")
                 if announce_first:
                     yield from store((me.s, "CONNECT"), 1 + 8 * me.c + k)
@@ -97,7 +97,7 @@ def find(cfg, me):
                     yield from ring_server(cfg, me)
                 yield ("become", step, (me,))
     # The call never ran; it is not made again.
-    yield ("become", step, (me._replace(s=None, over=False, at=me.at + 1, attempt=0),))
+    yield ("become", step, (Client(me.c, me.at + 1, 0, me.k, None, 0, 0, 0, -1, (), (), (), False),))
 
 
 def ring_server(cfg, me):
@@ -246,7 +246,7 @@ def lead(cfg, me, number):
         if verdict == "again":
             yield ("become", lead, (me, number))
         yield ("release",)
-        me = yield from made_room_behind(cfg, me)
+        me = yield from made_room(cfg, me)
         me = me._replace(expected=tuple(other for other in me.expected if other != number))
         yield from fail(cfg, me, number, verdict)
     if frame[1] != number and not under(cfg, "numbers not compared"):
@@ -259,18 +259,11 @@ def lead(cfg, me, number):
 
 def have(cfg, me, number, what):
     yield ("release",)
-    me = yield from made_room_behind(cfg, me)
+    me = yield from made_room(cfg, me)
     call, attempt = dict(me.sent)[number]
     yield ("note", world.is_answered, (me.c, call, attempt, what))
     me = me._replace(sent=tuple(pair for pair in me.sent if pair[0] != number), at=me.at + 1, attempt=0)
     yield ("become", step, (me,))
-
-
-def made_room_behind(cfg, me):
-    """After the lock was given back, which is a full fence on x86 only."""
-    yield from fence(cfg, "behind the lock")
-    me = yield from made_room(cfg, me)
-    return me
 
 
 def made_room(cfg, me):
@@ -290,13 +283,13 @@ def wait(cfg, me, seen, number, call):
             return me, "late"
     conn = conn_of(me)
     given = yield from load((conn, "GIVEN_UP"))
-    alive, ended = True, False
+    alive = True
     started = None
     if under(cfg, "STARTED looked at before the lock"):
         started = yield from load((conn, "STARTED"))
     if not given:
         state = yield from load((me.s, "STATE"))
-        alive, ended = state == SERVING, state != SERVING
+        alive = state == SERVING
         if alive:
             alive = yield from server_lives(cfg, me)
     if given or not alive:
@@ -305,10 +298,14 @@ def wait(cfg, me, seen, number, call):
             now = yield from load((conn, "CLIENT_BELL"))
             if now != seen:
                 return me, "again"
+            if not under(cfg, "only the bell tells of last words"):
+                head = yield from load((conn, "RESPONSE_HEAD"))
+                if head != me.tail:
+                    return me, "again"
         if started is None:
             started = yield from load((conn, "STARTED"))
         me = me._replace(over=True)
-        yield ("note", world.errs, (conn, me.tail, number, ended))
+        yield ("note", world.errs, (conn, me.tail, number))
         return me, ("gone", started >= number, bool(given))
     yield from sleep(cfg, (conn, "CLIENT_BELL"), (conn, "CLIENT_ASLEEP"), seen, "client")
     return me, "again"

@@ -120,7 +120,6 @@ def standby(cfg, s):
     yield ("become", server, (s, 0, (), False))
 
 
-
 def server(cfg, s, connected, sessions, looking):
     """One turn."""
     if s in cfg.get("stops", ()):

@@ -57,7 +57,9 @@ def close(_model, world, _i, file):
 
 def take_start_lock(model, world, i):
     """Whoever starts a second server does so once the first has gone: the claim that is refused is no protocol."""
-    states = [model.newest(model.now, (file[1], "STATE")) for file in world.files if file[0] == "S" and file in world.locks]
+    states = [
+        model.newest(model.now, (file[1], "STATE")) for file in world.files if file[0] == "S" and file in world.locks
+    ]
     if world.start is not None or SERVING in states:
         return None
     return None, world._replace(start=model.cfg["names"][i])
@@ -112,8 +114,6 @@ def frees_place(_model, world, _i, s, conn):
     return None, world._replace(places=world.places - {(s, *conn)})
 
 
-
-
 def drops(model, world, _i, s, conn, tail, given):
     """A place is freed: nothing that its client published may be left."""
     if not given and model.newest(model.now, (conn, "REQUEST_HEAD")) != tail:
@@ -121,11 +121,11 @@ def drops(model, world, _i, s, conn, tail, given):
     return None, world._replace(places=world.places - {(s, *conn)})
 
 
-def errs(model, world, _i, conn, tail, number, words):
-    """An error, though the answer is there, and its writer rang: he ended after that."""
+def errs(model, world, _i, conn, tail, number):
+    """An error: is the answer there nevertheless?"""
     cells = [model.newest(model.now, loc) for loc in model.locs if loc[:2] == (conn, "r")]
     head = model.newest(model.now, (conn, "RESPONSE_HEAD"))
     waiting = [cell for cell in cells if cell is not None and tail <= cell[0] < head and cell[1] == number]
-    if words and any(cell[3] == cell[4] - 1 for cell in waiting):
+    if any(cell[3] == cell[4] - 1 for cell in waiting):
         raise Found("WORDS: an error for call %d, though the last words of its server are there" % number)
     return None, world
