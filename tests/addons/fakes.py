@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("xbmc", "xbmcaddon", "xbmcgui", "xbmcvfs")
 SERVICE = "service.ipcdatastore"
-AS_PLAIN_NAMES = ("datastore", "ipcclientx", "ipcclientxerrors")  # with resources/lib on the path, as scripts of old do
+# With resources/lib on the path, as scripts of old have it.
+AS_PLAIN_NAMES = ("datastore", "ipcclientx", "ipcclientxerrors", "ipc_here")
 
 
 def read_strings(language):

@@ -28,7 +28,9 @@ def open_gate(path):
 
 # --- nobody there ----------------------------------------------------------------------------------------
 def test_nobody_serves(directory):
-    with pytest.raises(ipcdatastore.ServerUnavailableError, match="nobody serves thing in .*start its server") as caught:
+    with pytest.raises(
+        ipcdatastore.ServerUnavailableError, match="nobody serves thing in .*start its server"
+    ) as caught:
         ipcdatastore.connect("thing", directory=directory)
     assert (caught.value.name, caught.value.started) == ("thing", False)
     assert isinstance(caught.value, ConnectionError)

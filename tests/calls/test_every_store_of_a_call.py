@@ -7,7 +7,7 @@ import signal
 import pytest
 
 import ipcdatastore
-from ipcdatastore.calls import connection, server
+from ipcdatastore.calls import clients, connection
 
 from .served import PATIENCE, Thing, eventually, left_in, noted, swept
 
@@ -38,7 +38,7 @@ def nursery(start):
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch):
     """Deaths are noticed within milliseconds; so are they here, a thousand times."""
-    monkeypatch.setattr(server, "LOOK_AT_CLIENTS", 0.003)
+    monkeypatch.setattr(clients, "LOOK_AT_CLIENTS", 0.003)
     monkeypatch.setattr(server, "SERVER_TICK", 0.003)
     monkeypatch.setattr(connection, "CLIENT_TICK", 0.003)
 
@@ -74,7 +74,9 @@ def test_a_client_is_killed_at_every_store(directory, tmp_path, nursery, operati
         assert ended == 0
         assert last > 2, "nothing was killed"
         # How many stores a message takes that waits for room is a matter of time.
-        assert ran == sorted(ran) or operation == "big argument", "what was asked for once is done, whenever its client died"
+        assert ran == sorted(ran) or operation == "big argument", (
+            "what was asked for once is done, whenever its client died"
+        )
         assert max(ran) <= most
         if operation in ("call", "one-way", "submit", "batch", "big argument"):
             assert set(ran) == {0, most}
@@ -153,7 +155,10 @@ def test_a_server_is_killed_at_every_store(directory, tmp_path, nursery, operati
     assert outcome == "done"
     assert last > 5
     if operation == "call":
-        assert {(False, 0), (True, 1), (True, 0), ("done", 1)} >= outcomes >= {(False, 0), (True, 1), ("done", 1)}
+        # What was published counts, rung for or not: few stores are left at which a call that ran has no answer, and
+        # how often the server slept before them is a matter of time.
+        assert {(False, 0), (True, 1), (True, 0), ("done", 1)} >= outcomes >= {(False, 0), ("done", 1)}
+        assert outcomes & {(True, 0), (True, 1)}
 
 
 def test_a_server_is_killed_at_every_store_of_its_start(directory, nursery):

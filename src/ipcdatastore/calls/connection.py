@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 import time
-from _thread import allocate_lock
+from _thread import RLock, allocate_lock
 
-from ..errors import CallTimeoutError, ClosedError, ServerUnavailableError, TooLargeError
+from ..errors import CallTimeoutError, ClosedError, LockTimeoutError, ServerUnavailableError, TooLargeError
 from ..platform import fence, look_up
 from . import files, layout
 from .doze import CLIENT_TICK, Bell, Sleeper, full_fence
@@ -99,8 +99,9 @@ class Connection:
         if facts.pid == self._pid:
             self._sleeper.yield_instead()
         self._number = 0
-        self._sending = allocate_lock()
-        self._receiving = allocate_lock()  # held by who leads
+        # They know their owner: a signal may come right after one was taken, and its handler may call as well.
+        self._sending: Any = RLock()
+        self._receiving: Any = RLock()  # held by who leads
         self._expected: Set[int] = set()  # calls whose response somebody wants,
         self._arrived: Dict[int, Tuple[int, Any]] = {}  # those that are there,
         self._waiters: Dict[int, Any] = {}  # and who waits for one while somebody else leads: a lock that he holds
@@ -116,6 +117,10 @@ class Connection:
     def is_usable(self) -> bool:
         """Whether calls can go through here, as far as can be told without asking the system."""
         return not self._broken and bool(self.server_words[STATE] == SERVING)
+
+    def is_taken(self) -> bool:
+        """Whether this very thread is in the middle of a call: it is a signal handler, or a finalizer, that asks."""
+        return bool(self._receiving._is_owned() or self._sending._is_owned())
 
     def check_process(self) -> None:
         """Raise in a forked child: the connection is its parent's."""
@@ -133,10 +138,8 @@ class Connection:
         number = self.send(kind, self.messages.request(name, arguments, keywords), timeout, deadline)
         try:
             kind, payload = self.receive(number, timeout, deadline)
-        except BaseException as error:
+        except BaseException:
             self.forget(number)
-            if not isinstance(error, Exception):  # a signal, between any two steps
-                self._broken = True
             raise
         return self.read(kind, payload, name)
 
@@ -211,7 +214,7 @@ class Connection:
         if self._pid != os.getpid():  # the parent still wants it
             return
         self._ended.append(stream)
-        if self._sending.acquire(False):
+        if not self._sending._is_owned() and self._sending.acquire(False):
             try:
                 self._end_streams()
                 self._ring()
@@ -228,7 +231,7 @@ class Connection:
 
     def _take_in(self) -> None:
         """Take what has come, for whoever wants it: the server may wait for room before it goes on."""
-        if self._receiving.acquire(False):
+        if not self._receiving._is_owned() and self._receiving.acquire(False):
             try:
                 while True:
                     message = self._responses.peek()
@@ -246,6 +249,23 @@ class Connection:
     # --- receiving -----------------------------------------------------------------------------------
     def receive(self, number: int, timeout: Optional[float], deadline: Optional[float]) -> Tuple[int, Any]:
         """(kind, payload) of the response to the request `number`. Who gives up has to say so by `forget`."""
+        if self.is_taken():
+            raise LockTimeoutError(
+                f"this thread is in the middle of another call of {self.name}, and would wait for itself: ask for the "
+                "result later",
+                timeout=0.0,
+                holder=None,
+            )
+        try:
+            return self._receive(number, timeout, deadline)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # a signal, between any two steps
+                self._broken = True
+                if self._receiving._is_owned():
+                    self._receiving.release()
+            raise
+
+    def _receive(self, number: int, timeout: Optional[float], deadline: Optional[float]) -> Tuple[int, Any]:
         if self._receiving.acquire(False):
             return self._lead(number, timeout, deadline)
         # Somebody else leads: wait until he has this response, or has his own and goes.

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 CLIENT_TICK = 0.05  # seconds between two looks whether the server lives: its death is noticed in half a tenth
 SERVER_TICK = 0.1  # and of a server that has nothing to do
-MOST_SPINS = 4000  # some 150 µs: what a sleeper takes to wake up
-LEAST_SPINS = 25
-WORTH_IT = 0.0002  # seconds: who slept less than that should have spun
+FEW_SPINS = 150  # some 6 µs: an end that is awake answers within that
+MORE_SPINS = 4000  # and 150 µs, what a sleeper takes to wake up
+TOO_LONG = 0.0005  # seconds for them: the processor was taken away meanwhile, so somebody else needs it
+FIRST_REST = 8  # waits without a spin after one in vain; twice as many after the next,
+LONGEST_REST = 256  # up to that
 YIELDS = 50
 FIRST_PAUSE = 0.00005  # where nobody can be woken: seconds between two looks,
 LONGEST_PAUSE = 0.008  # and at most; after
@@ -73,7 +75,19 @@ class Bell:
 class Sleeper:
     """The end that waits by that word."""
 
-    __slots__ = ("_asleep", "_changed", "_futex", "_last", "_pause", "_spins", "_tick", "_word", "_yields", "words")
+    __slots__ = (
+        "_asleep",
+        "_changed",
+        "_futex",
+        "_last",
+        "_next_rest",
+        "_pause",
+        "_rest",
+        "_tick",
+        "_word",
+        "_yields",
+        "words",
+    )
 
     def __init__(self, shared: Any, word: int, asleep: int, tick: float) -> None:
         self.words = shared.words
@@ -82,7 +96,8 @@ class Sleeper:
         self._tick = tick
         self._futex = bell(shared.raw, word)
         self._yields = cores() == 1
-        self._spins = MOST_SPINS
+        self._rest = 0  # how many waits go without a spin,
+        self._next_rest = FIRST_REST  # and how many will after the next in vain
         self._last = -1  # what the bell was when it was last looked at in vain
         self._pause = FIRST_PAUSE
         self._changed = time.monotonic()
@@ -101,13 +116,23 @@ class Sleeper:
                 if words[word] != seen:
                     return True
                 time.sleep(0)
+        elif self._rest:
+            self._rest -= 1
         else:
-            for _ in repeat(None, self._spins):
+            for _ in repeat(None, FEW_SPINS):
                 if words[word] != seen:
-                    self._spins = MOST_SPINS
+                    self._next_rest = FIRST_REST
                     return True
-            # Each time in vain makes the next one shorter: the others may need this processor.
-            self._spins = max(self._spins >> 1, LEAST_SPINS)
+            began = time.perf_counter()
+            for _ in repeat(None, MORE_SPINS):
+                if words[word] != seen:
+                    break
+            if words[word] != seen and time.perf_counter() - began < TOO_LONG:
+                self._next_rest = FIRST_REST
+                return True
+            # In vain. Where the other end waits for this very processor, it will always be.
+            self._rest = self._next_rest
+            self._next_rest = min(2 * self._rest, LONGEST_REST)
         self._last = seen
         return False
 
@@ -122,10 +147,7 @@ class Sleeper:
         words[self._asleep] = 1
         fence()
         if words[word] == seen:
-            began = time.perf_counter()
             self._futex.wait(seen, seconds)
-            if time.perf_counter() - began < WORTH_IT and not self._yields:
-                self._spins = MOST_SPINS
         words[self._asleep] = 0
 
     def _poll(self, seen: int, seconds: float) -> None:

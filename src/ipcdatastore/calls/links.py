@@ -56,7 +56,7 @@ class Link:
             found: Optional[Connection] = self._local.connection
         except AttributeError:
             found = None
-        if found is not None and not found.is_usable():
+        if found is not None and (not found.is_usable() or found.is_taken()):
             self._local.connection = None
             if found.lost:
                 found.close()

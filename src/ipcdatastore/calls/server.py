@@ -1,13 +1,12 @@
 """The server: finds its clients, and serves them in turn.
 
 One thread looks after all connections (the one that called ``run_forever`` or ``poll``, or the one that ``start``
-made); with several workers it only hands them out. A connection is served by one thread at a time, so that the calls of
-one client stay in order.
+made), or several take turns at that (:mod:`.workers`). A connection is served by one thread at a time, so that the
+calls of one client stay in order.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from _thread import RLock, allocate_lock, get_ident
 
@@ -15,54 +14,28 @@ from .. import platform
 from ..errors import (
     ArgumentError,
     ClosedError,
-    DatastoreError,
     ObjectServedError,
-    PlaceError,
     RegionNotFoundError,
     WaitEndedError,
 )
 from . import files, here, layout
+from .clients import Clients
 from .doze import SERVER_TICK, Bell, Sleeper
 from .exposed import Exposed
-from .layout import BELL, CONNECT, MASK
+from .layout import BELL, MASK
 from .message import Messages
-from .session import Session
+from .session import Board
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Optional, Set
+    from typing import Any, Iterable, Optional
 
-LOOK_AT_CLIENTS = 0.25  # seconds between two looks whether the clients live
+    from .session import Session
+
 BUSY_TURNS = 256  # turns after which a server that never rests asks for the time
-PER_TURN = 32  # requests of one client before another one's turn, where workers serve them
 LAST_WORDS = 1.0  # seconds that a server that ends gives its clients to take their responses
 MAX_MESSAGE = 64 * 1024 * 1024
 EVER = float("inf")
-
-
-class Board:
-    """What all sessions of a server share."""
-
-    __slots__ = ("_counting", "_longs", "_words", "exposed", "facts", "messages")
-
-    def __init__(self, exposed: Exposed, messages: Messages, facts: files.ServerFacts, shared: files.Shared) -> None:
-        self.exposed = exposed
-        self.messages = messages
-        self.facts = facts
-        self._words = shared.words
-        self._longs = shared.longs
-        self._counting = allocate_lock()
-
-    def count(self, nanoseconds: int, failed: bool) -> None:
-        """One more call, which took so long."""
-        longs = self._longs
-        with self._counting:
-            longs[layout.CALLS_LONG] += 1
-            longs[layout.BUSY_LONG] += nanoseconds
-            bucket = layout.HISTOGRAM + min(nanoseconds.bit_length(), layout.HISTOGRAM_SIZE - 1)
-            self._words[bucket] = (self._words[bucket] + 1) & MASK
-            if failed:
-                longs[layout.ERRORS_LONG] += 1
 
 
 class ObjectServer:
@@ -93,16 +66,12 @@ class ObjectServer:
         self._shared = self._claim(facts)
         self.id = facts.id
         self._workers = workers
-        self._board = Board(exposed, messages, facts, self._shared)
-        self._sessions: Dict[str, Session] = {}
-        self._refused: Set[str] = set()  # files that are no clients of ours
-        self._connected = 0  # the value of CONNECT at the last look
         self._sleeper = Sleeper(self._shared, BELL, layout.ASLEEP, SERVER_TICK)
         self._bell = Bell(self._shared, BELL, layout.ASLEEP)
+        self._clients = Clients(self.path, self._shared, Board(exposed, messages, facts, self._shared), self._sleeper)
         self._serving = allocate_lock()  # held by the thread that serves
         self._thread: Any = None
-        self._pool: Any = None
-        self._look_due = 0.0
+        self._crew: Any = None
         self._turns = 0
         self._stopping = False
         self._closing = RLock()
@@ -143,9 +112,14 @@ class ObjectServer:
         return int(self._shared.longs[layout.CALLS_LONG])
 
     def run_forever(self) -> None:
-        """Serve in this thread, until :meth:`stop` is called by another one or by a signal handler."""
+        """Serve in this thread, until :meth:`stop` is called by another one or by a signal handler; or was already."""
+        if self._stopping:
+            self._close()
+            return
         self._enter()
         try:
+            if self._workers > 1:
+                self._run_crew()
             while not self._stopping:
                 self._turn(EVER)
         finally:
@@ -178,18 +152,12 @@ class ObjectServer:
 
     def start(self) -> ObjectServer:
         """Serve in a daemon thread of its own from now on."""
-        import threading
+        from .workers import start_thread
 
         if self._stopping:
             raise self._is_closed()
         if self._thread is None:
-            name = f"ipcdatastore {self.name}"
-            self._thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError:  # a sub-interpreter of its own kind allows none of these
-                self._thread = threading.Thread(target=self._run_thread, name=name, daemon=False)
-                self._thread.start()
+            self._thread = start_thread(self._run_thread, f"ipcdatastore {self.name}")
         return self
 
     def _run_thread(self) -> None:
@@ -211,7 +179,7 @@ class ObjectServer:
         if self._closed:
             return
         self._ring()
-        if self.owner == get_ident() or (self._pool is not None and get_ident() in self._pool.idents):
+        if self.owner == get_ident() or (self._crew is not None and get_ident() in self._crew.idents):
             return
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -240,10 +208,6 @@ class ObjectServer:
                 value=self.name,
             )
         self.owner = get_ident()
-        if self._workers > 1 and self._pool is None:
-            from .workers import Pool
-
-            self._pool = Pool(self._workers, self._serve_several, f"ipcdatastore {self.name}")
 
     def _leave(self) -> None:
         self.owner = None
@@ -251,99 +215,55 @@ class ObjectServer:
 
     def _turn(self, seconds: float) -> int:
         """Look at the bell, serve what there is, else sleep until it rings. How many calls were done."""
-        words = self._shared.words
-        seen = words[BELL]
-        platform.fence()
-        if words[CONNECT] != self._connected:
-            self._connect()
-        done = self._serve()
+        clients, seen = self._clients, self._seen()
+        done = clients.serve_each()
         self._turns += 1
         if done and self._turns % BUSY_TURNS:
             return done
-        if time.monotonic() >= self._look_due:
-            platform.look_up()
-            self._look()
+        self._look()
         if not done and seconds > 0 and not self._sleeper.spin(seen):
             self._sleeper.sleep(seen, seconds)
         return done
 
-    def _serve(self) -> int:
-        done = 0
-        for name, session in list(self._sessions.items()):
-            if session.is_ready():
-                if self._pool is None:
-                    done += self._serve_one(session)
-                elif session.turn.acquire(False):
-                    self._pool.put(session)
-            elif session.is_over() and session.turn.acquire(False):
-                self._drop(name)
-        return done
-
-    def _serve_one(self, session: Session) -> int:
-        try:
-            return session.serve()
-        except (DatastoreError, MemoryError):  # damaged, or lying: nothing more can be understood of it
-            session.give_up()
-            return 0
-
-    def _serve_several(self, session: Session) -> None:
-        """What a worker does with a session, whose turn it has."""
-        try:
-            for _ in range(PER_TURN):
-                if not self._serve_one(session):
-                    break
-        finally:
-            session.turn.release()
-        # Looked at after that: what came in between was not handed out by the other thread.
-        if session.is_ready() and session.turn.acquire(False):
-            self._pool.put(session)
-
-    # --- clients -------------------------------------------------------------------------------------
-    def _connect(self) -> None:
-        self._connected = self._shared.words[CONNECT]
+    def _seen(self) -> int:
+        """What the bell is, before anything is looked at that it rings for."""
+        seen: int = self._shared.words[BELL]
         platform.fence()
-        for path in files.clients(self.path):
-            if path in self._sessions or path in self._refused:
-                continue
-            try:
-                shared = files.attach(path)
-            except RegionNotFoundError:
-                continue
-            except PlaceError:  # out of descriptors, say: looked at again
-                self._connected = -1
-                continue
-            except DatastoreError:  # not to be trusted
-                self._refused.add(path)
-                continue
-            try:
-                if files.read_client(shared)[2] == self.id:
-                    self._sessions[path] = session = Session(shared, self._board)
-                    if session.pid == self._board.facts.pid:
-                        self._sleeper.yield_instead()
-                    continue
-            except DatastoreError:
-                pass
-            self._refused.add(path)
-            shared.close()
-        self._shared.words[layout.CLIENTS] = len(self._sessions)
+        self._clients.let_in()
+        return seen
 
     def _look(self) -> None:
-        """See whether the clients live, and whether there are new ones that could not say so."""
-        self._look_due = time.monotonic() + LOOK_AT_CLIENTS
-        if not os.path.exists(self._shared.path):
+        try:
+            self._clients.look()
+        except RegionNotFoundError:
             self._stopping = True
-            raise RegionNotFoundError(
-                f"the server of {self.name!r} ends, since somebody removed its file {self._shared.path}: "
-                "start it again",
-                path=self._shared.path,
-            )
-        for session in list(self._sessions.values()):
-            session.look()
+            raise
 
-    def _drop(self, path: str) -> None:
-        session = self._sessions.pop(path)
-        session.close(remove=True)
-        self._shared.words[layout.CLIENTS] = len(self._sessions)
+    def _run_crew(self) -> None:
+        from .workers import Crew
+
+        self._crew = crew = Crew(self._find, self._ring)
+        crew.run(self._workers, f"ipcdatastore {self.name}", self._say_stop)
+
+    def _find(self, others_serve: bool) -> Optional[Session]:
+        """Wait for a client that wants something; None when all is over. By the one thread of the crew that leads."""
+        clients = self._clients
+        while not self._stopping:
+            seen = self._seen()
+            session = clients.next_ready()
+            self._turns += 1
+            if session is None or not self._turns % BUSY_TURNS:
+                self._look()
+            if session is not None:
+                return session
+            # A spin would keep the others from their interpreter lock.
+            if others_serve or not self._sleeper.spin(seen):
+                self._sleeper.sleep(seen, EVER)
+        return None
+
+    def _say_stop(self) -> None:
+        self._stopping = True
+        self._ring()
 
     # --- the end -------------------------------------------------------------------------------------
     def _ring(self) -> None:
@@ -365,20 +285,9 @@ class ObjectServer:
             self._end()
 
     def _end(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
-        until = time.monotonic() + LAST_WORDS
-        for session in self._sessions.values():
-            session.end(until)
+        self._clients.end(time.monotonic() + LAST_WORDS)
         self._shared.words[layout.STATE] = layout.STOPPED  # PUBLISH: whatever did not begin never will
-        try:
-            self._connect()  # who came in the meantime is told as well
-        except (OSError, DatastoreError):
-            self._connected = -1  # and finds out by itself, a tick later
-        for session in self._sessions.values():
-            session.tell()
-            session.close(remove=True)
-        self._sessions.clear()
+        self._clients.close()
         self._shared.remove()
         self._shared.close()
         files.remove_directory(self.path)
@@ -388,15 +297,13 @@ class ObjectServer:
 
     def is_busy_with(self, thread: int) -> bool:
         """Whether `thread` is the only one that could answer."""
-        return self.owner == thread and self._pool is None
+        return self.owner == thread and self._crew is None
 
     def after_fork(self) -> None:
         """In the child: the object is the parent's to serve."""
         self._stopping = self._closed = True
         self._shared.forget()
-        for session in self._sessions.values():
-            session.after_fork()
-        self._sessions.clear()
+        self._clients.after_fork()
 
 
 def serve_object(

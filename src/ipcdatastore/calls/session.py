@@ -35,9 +35,35 @@ TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-    from .server import Board
+    from .exposed import Exposed
+    from .message import Messages
 
 STREAM_NS = 5_000_000  # for how long items of a stream are gathered for one response
+
+
+class Board:
+    """What all sessions of a server share."""
+
+    __slots__ = ("_counting", "_longs", "_words", "exposed", "facts", "messages")
+
+    def __init__(self, exposed: Exposed, messages: Messages, facts: files.ServerFacts, shared: files.Shared) -> None:
+        self.exposed = exposed
+        self.messages = messages
+        self.facts = facts
+        self._words = shared.words
+        self._longs = shared.longs
+        self._counting = allocate_lock()
+
+    def count(self, nanoseconds: int, failed: bool) -> None:
+        """One more call, which took so long."""
+        longs = self._longs
+        with self._counting:
+            longs[layout.CALLS_LONG] += 1
+            longs[layout.BUSY_LONG] += nanoseconds
+            bucket = layout.HISTOGRAM + min(nanoseconds.bit_length(), layout.HISTOGRAM_SIZE - 1)
+            self._words[bucket] = (self._words[bucket] + 1) & MASK
+            if failed:
+                longs[layout.ERRORS_LONG] += 1
 
 
 class Session:
