@@ -1,6 +1,6 @@
 """Scenarios of calls (calls/): servers and clients through rings of one or two frames."""
 
-from . import calls_client, calls_server
+from . import calls_client, calls_server, calls_threads
 from .calls import CallModel
 from .calls_world import NEW, died
 from .scenarios import Scenario
@@ -230,7 +230,43 @@ def broken():
     )
 
 
+def threads():
+    """Of one process."""
+
+    def several(name, expect, others, *broken):
+        callers = sum(program is calls_threads.caller for program, _, _ in others)
+        wanted = [None] + [args[0] if args else None for _, args, _ in others]
+        cfg = {"broken": broken, "answers": callers, "wanted": wanted}
+        memory = {("answer", at): None for at in range(callers)}
+        memory.update({"head": 0, "bell": 0, "room": 0})
+        all_end = {"goal": lambda _world, statuses, _asleep: set(statuses) == {"end"}}
+        all_threads = [(calls_threads.server, (0,), False), *others]
+
+        def build(**more):
+            options = dict(all_end, died=calls_threads.nobody_dies, **more)
+            return CallModel(cfg, memory, calls_threads.NEW, all_threads, **options)
+
+        TABLE.append(Scenario("calls/threads " + name, expect, build))
+
+    calls = [(calls_threads.caller, (number,), False) for number in (1, 2, 3)]
+    taker, sender = (calls_threads.taker, (), False), (calls_threads.sender, (), False)
+    several("two calls", "ok", calls[:2])
+    several("three calls", "ok", calls)
+    several("two calls, one looks what has come", "ok", [*calls[:2], taker])
+    several("one call, one waits for room", "ok", [calls[0], sender])
+    several("two calls, one waits for room", "ok", [*calls[:2], sender])
+    late = "expected after it was put"
+    several("BROKEN " + late, "FAIL", calls[:2], late)
+    for what, others in (
+        ("who was appointed has his own and goes", calls),
+        ("who took in appoints nobody", [calls[0], taker]),
+        ("who gets up speaks for all", [calls[0], sender]),
+    ):
+        several("BROKEN " + what, "FAIL", others, what)
+
+
 one_client()
 two_clients()
 deaths()
 broken()
+threads()
