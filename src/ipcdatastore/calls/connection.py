@@ -241,6 +241,7 @@ class Connection:
             finally:
                 self._receiving.release()
                 self._made_room()
+                self._appoint()
 
     def _ring(self) -> None:
         # Any number that is not there now: what the server looks at is whether it has changed.
@@ -286,6 +287,7 @@ class Connection:
                 waiter.acquire(True, left)
         finally:
             self._waiters.pop(number, None)
+            self._appoint()
 
     def forget(self, number: int) -> None:
         """Nobody wants the response to that request any more."""
@@ -332,9 +334,13 @@ class Connection:
         finally:
             self._receiving.release()  # a full fence: the tail is stored before the word below is loaded
             self._made_room()
-            for waiter in list(self._waiters.values()):
-                _wake(waiter)  # one of them leads now
-                break
+            self._appoint()
+
+    def _appoint(self) -> None:
+        """Have one of those who wait look whether he leads now. Also he does so who goes: it may have been his turn."""
+        for waiter in list(self._waiters.values()):
+            _wake(waiter)
+            break
 
     def _put_aside(self, kind: int, number: int, payload: Any) -> None:
         """A response to somebody else's request, or to one that was given up."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from _thread import allocate_lock
+from _thread import RLock, allocate_lock
 from itertools import repeat
 
 from ..futex import bell
@@ -83,6 +83,8 @@ class Sleeper:
         "_next_rest",
         "_pause",
         "_rest",
+        "_sleepers",
+        "_sleeping",
         "_tick",
         "_word",
         "_yields",
@@ -98,6 +100,8 @@ class Sleeper:
         self._yields = cores() == 1
         self._rest = 0  # how many waits go without a spin,
         self._next_rest = FIRST_REST  # and how many will after the next in vain
+        self._sleepers = 0  # threads: one may lead while another one waits for room
+        self._sleeping = RLock()  # a signal handler may sleep as well
         self._last = -1  # what the bell was when it was last looked at in vain
         self._pause = FIRST_PAUSE
         self._changed = time.monotonic()
@@ -144,11 +148,18 @@ class Sleeper:
         if self._futex is None:
             self._poll(seen, seconds)
             return
-        words[self._asleep] = 1
-        fence()
-        if words[word] == seen:
-            self._futex.wait(seen, seconds)
-        words[self._asleep] = 0
+        with self._sleeping:
+            self._sleepers += 1
+            words[self._asleep] = 1
+        try:
+            fence()
+            if words[word] == seen:
+                self._futex.wait(seen, seconds)
+        finally:
+            with self._sleeping:
+                self._sleepers -= 1
+                if not self._sleepers:
+                    words[self._asleep] = 0
 
     def _poll(self, seen: int, seconds: float) -> None:
         words, word = self.words, self._word
