@@ -53,11 +53,6 @@ def wake_first(_model, world, _i):
     return None, world._replace(held=world.held - set(world.waiters[:1]))
 
 
-def hand_on(_model, world, _i):
-    """Unless somebody leads: he will do it."""
-    return None, world if world.leader is not None else world._replace(held=world.held - set(world.waiters[:1]))
-
-
 def take_arrived(_model, world, _i, number):
     return number in world.arrived, world._replace(arrived=world.arrived - {number})
 
@@ -122,6 +117,11 @@ def caller(cfg, number):
     yield ("do", put, (number,))
     if late:
         yield ("do", expect, (number,))
+    yield ("become", receiver, (number,))
+
+
+def receiver(_cfg, number):
+    """Wait for the response to a request that was sent."""
     leads = yield ("do", try_to_lead, ())
     if leads:
         yield ("become", lead, (number, False))
@@ -144,7 +144,7 @@ def follow(cfg, number):
 def leave(cfg):
     yield ("do", go, ())
     if not under(cfg, "who was appointed has his own and goes"):
-        yield ("do", hand_on, ())
+        yield ("do", wake_first, ())
 
 
 def look(_cfg):
@@ -207,7 +207,7 @@ def take_in(cfg, then):
             yield ("do", put_aside, (found,))
         yield ("do", stop_leading, ())
         if not under(cfg, "who took in appoints nobody"):
-            yield ("do", hand_on, ())
+            yield ("do", wake_first, ())
     if then != "end":
         yield from sleep(cfg, then)
         yield ("become", sender, ())

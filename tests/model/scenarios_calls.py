@@ -234,7 +234,9 @@ def threads():
     """Of one process."""
 
     def several(name, expect, others, *broken):
-        callers = sum(program is calls_threads.caller for program, _, _ in others)
+        callers = sum(program in (calls_threads.caller, calls_threads.receiver) for program, _, _ in others)
+        sent = tuple(args[0] for program, args, _ in others if program is calls_threads.receiver)
+        first = calls_threads.NEW._replace(requests=sent, expected=frozenset(sent))
         wanted = [None] + [args[0] if args else None for _, args, _ in others]
         cfg = {"broken": broken, "answers": callers, "wanted": wanted}
         memory = {("answer", at): None for at in range(callers)}
@@ -244,21 +246,23 @@ def threads():
 
         def build(**more):
             options = dict(all_end, died=calls_threads.nobody_dies, **more)
-            return CallModel(cfg, memory, calls_threads.NEW, all_threads, **options)
+            return CallModel(cfg, memory, first, all_threads, **options)
 
         TABLE.append(Scenario("calls/threads " + name, expect, build))
 
     calls = [(calls_threads.caller, (number,), False) for number in (1, 2, 3)]
+    waits = [(calls_threads.receiver, (number,), False) for number in (1, 2, 3)]
     taker, sender = (calls_threads.taker, (), False), (calls_threads.sender, (), False)
     several("two calls", "ok", calls[:2])
-    several("three calls", "ok", calls)
-    several("two calls, one looks what has come", "ok", [*calls[:2], taker])
+    several("three calls that were sent", "ok", waits)
+    several("one call, one looks what has come", "ok", [calls[0], taker])
+    several("two calls that were sent, one looks what has come", "ok", [*waits[:2], taker])
     several("one call, one waits for room", "ok", [calls[0], sender])
-    several("two calls, one waits for room", "ok", [*calls[:2], sender])
+    several("two calls that were sent, one waits for room", "ok", [*waits[:2], sender])
     late = "expected after it was put"
     several("BROKEN " + late, "FAIL", calls[:2], late)
     for what, others in (
-        ("who was appointed has his own and goes", calls),
+        ("who was appointed has his own and goes", waits),
         ("who took in appoints nobody", [calls[0], taker]),
         ("who gets up speaks for all", [calls[0], sender]),
     ):
