@@ -13,14 +13,6 @@ PATIENCE = 30.0  # seconds after which a test gives up on what hangs
 BRIEFLY = 0.1  # a time-out that is meant to pass
 
 
-def is_taken(lock):
-    """Whether another thread has that lock."""
-    if not lock.acquire(False):
-        return True
-    lock.release()
-    return False
-
-
 def eventually(condition):
     """Wait until `condition()` holds."""
     deadline = time.monotonic() + PATIENCE

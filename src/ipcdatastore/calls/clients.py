@@ -127,6 +127,7 @@ class Clients:
 
     def close(self) -> None:
         """Tell all that the server's state has changed, and let go of them."""
+        self.let_in()  # who came in the meantime is told as well
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             session.tell()

@@ -201,6 +201,7 @@ class Connection:
             while not complete:
                 full_fence()
                 seen = words[CLIENT_BELL]
+                fence()
                 sent = requests.send(kind, number, payload, done)
                 complete = sent == len(payload)
                 if sent == done:
@@ -248,6 +249,7 @@ class Connection:
             finally:
                 self._receiving.release()
                 self._made_room()
+                self._appoint()
 
     def _ring(self) -> None:
         # Any number that is not there now: what the server looks at is whether it has changed.
@@ -300,6 +302,7 @@ class Connection:
                 waiter.acquire(True, left)
         finally:
             self._waiters.pop(number, None)
+            self._appoint()
 
     def forget(self, number: int) -> None:
         """Nobody wants the response to that request any more."""
@@ -349,9 +352,13 @@ class Connection:
         finally:
             self._receiving.release()  # a full fence: the tail is stored before the word below is loaded
             self._made_room()
-            for waiter in list(self._waiters.values()):
-                _wake(waiter)  # one of them leads now
-                break
+            self._appoint()
+
+    def _appoint(self) -> None:
+        """Have one of those who wait look whether he leads now. Also he does so who goes: it may have been his turn."""
+        for waiter in list(self._waiters.values()):
+            _wake(waiter)
+            break
 
     def _put_aside(self, kind: int, number: int, payload: Any) -> None:
         """A response to somebody else's request, or to one that was given up."""
@@ -364,6 +371,7 @@ class Connection:
         elif number not in self._arrived:  # one that is was interrupted here
             self._unwanted(kind, payload)
         self._responses.advance()
+        full_fence()  # before the look whether the server waits for this room
 
     def _made_room(self) -> None:
         """Tell a server that waits for it, once."""
@@ -386,8 +394,8 @@ class Connection:
         given_up = self._words[GIVEN_UP]
         if given_up or not self.server_lives():
             fence()
-            if self._words[CLIENT_BELL] != seen:
-                return  # its last words
+            if self._words[CLIENT_BELL] != seen or self._words[RESPONSE_HEAD] != self._responses.tail:
+                return  # its last words, for which it may not have rung any more
             self._broken, self.lost = True, not given_up
             raise self._gone(number)
         sleeper.sleep(seen, left)

@@ -12,6 +12,7 @@ from _thread import allocate_lock
 from time import perf_counter_ns
 
 from ..errors import EncodeError, RemoteError, TooLargeError
+from ..platform import fence
 from . import files, layout
 from .doze import Bell, full_fence
 from .failure import describe
@@ -21,6 +22,7 @@ from .layout import (
     CLIENT_BELL,
     CLIENT_WANTS_ROOM,
     CLOSED,
+    GIVEN_UP,
     MASK,
     ONEWAY,
     REQUEST_HEAD,
@@ -119,11 +121,15 @@ class Session:
         words = self._words
         if self._outbox is not None and not self._gone:
             return bool(words[RESPONSE_TAIL] != self._tail_seen or words[CLOSED])
-        return bool(words[REQUEST_HEAD] != self._requests.tail)
+        return bool(words[REQUEST_HEAD] != self._requests.tail) and not words[GIVEN_UP]
 
     def is_over(self) -> bool:
         """Whether nobody is there any more, and all that was asked for is done."""
-        return (self._gone or bool(self._words[CLOSED])) and self._words[REQUEST_HEAD] == self._requests.tail
+        words = self._words
+        if not self._gone and not words[CLOSED]:
+            return False
+        fence()  # its last request came before that
+        return bool(words[REQUEST_HEAD] == self._requests.tail or words[GIVEN_UP])
 
     def look(self) -> None:
         """Look whether the client lives. What one had asked for that died is done all the same."""
@@ -346,5 +352,5 @@ class Session:
         self._gone = True
         self._outbox = None
         self._requests.tail = self._words[REQUEST_HEAD]
-        self._words[layout.GIVEN_UP] = 1  # PUBLISH: the client may stop waiting
+        self._words[GIVEN_UP] = 1  # PUBLISH: the client may stop waiting
         self._ring()
