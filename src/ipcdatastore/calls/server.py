@@ -212,8 +212,10 @@ class ObjectServer:
         self.owner = get_ident()
 
     def _leave(self) -> None:
-        self.owner = None
+        # In this order: a signal handler in between must find that this thread will end the server.
         self._serving.release()
+        if self.owner == get_ident():
+            self.owner = None
 
     def _turn(self, seconds: float) -> int:
         """Look at the bell, serve what there is, else sleep until it rings. How many calls were done."""
