@@ -83,7 +83,7 @@ class Contract:
         """An error of the library that the server raises. JSON carries Python's own only."""
         if self.pickle:
             return pytest.raises(kind, match=match)
-        return pytest.raises(ipcdatastore.RemoteError, match=f"(?s){kind.__name__}.*{match or str()}")
+        return pytest.raises(ipcdatastore.RemoteError, match=f"(?s){kind.__name__}.*{match or ''}")
 
     # --- values --------------------------------------------------------------------------------------
     @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
@@ -95,7 +95,7 @@ class Contract:
 
     def test_nan(self, thing):
         back = thing.give(float("nan"))
-        assert back != back
+        assert str(back) == "nan"
 
     @pytest.mark.parametrize("value", PICKLED, ids=lambda value: repr(value)[:20])
     def test_values_of_pickle(self, thing, value):
@@ -251,7 +251,7 @@ class Contract:
     def test_an_exception_without_text(self, thing):
         if not self.pickle:
             pytest.skip("see above")
-        with pytest.raises(Exception) as caught:  # noqa: PT011 - its text cannot be had
+        with pytest.raises(Exception) as caught:
             thing.fail("Speechless")
         assert type(caught.value).__name__ == "Speechless"
 
@@ -326,9 +326,8 @@ class Contract:
             thing.give.oneway(threading.Lock())
         with pytest.raises(ipcdatastore.EncodeError):
             thing.give.submit(threading.Lock())
-        with pytest.raises(ipcdatastore.EncodeError):
-            with ipcdatastore.link(thing).batch() as batch:
-                batch.give(threading.Lock())
+        with pytest.raises(ipcdatastore.EncodeError), ipcdatastore.link(thing).batch() as batch:
+            batch.give(threading.Lock())
         assert thing.give(1) == 1
 
     def test_arguments_that_cannot_be_read(self, thing):
@@ -431,7 +430,7 @@ class Contract:
         leader = threading.Thread(target=first.result)
         leader.start()
         try:
-            eventually(first._connection._receiving.locked)
+            eventually(first._finding.locked)
             with pytest.raises(ipcdatastore.CallTimeoutError):
                 elsewhere(lambda: second.result(timeout=BRIEFLY))
         finally:
@@ -587,10 +586,9 @@ class Contract:
         with ipcdatastore.link(thing).batch() as batch:
             calls = [batch.make(RING_SIZE // 2, number) for number in range(10)]
         assert [call.result() for call in calls] == [bytes([number]) * (RING_SIZE // 2) for number in range(10)]
-        with self.raises(ipcdatastore.TooLargeError):
-            with ipcdatastore.link(thing).batch() as batch:
-                for _ in range(3):
-                    batch.make(LIMIT // 2)
+        with self.raises(ipcdatastore.TooLargeError), ipcdatastore.link(thing).batch() as batch:
+            for _ in range(3):
+                batch.make(LIMIT // 2)
         assert thing.give(1) == 1
 
     # --- streams -------------------------------------------------------------------------------------

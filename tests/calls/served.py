@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import ipcdatastore
+from children import hear, say
 
 PATIENCE = 30.0  # seconds after which a test gives up on what hangs
 BRIEFLY = 0.1  # a time-out that is meant to pass
@@ -377,16 +378,16 @@ def polling(server):
 
 def in_child(directory, name, kind, options, path=None):
     """What a child process runs: a server that ends when its test says so, or is killed."""
-    from calls.served import KINDS as kinds  # noqa: N811, PLW0406 - it runs in another process
+    from calls.served import KINDS as kinds  # noqa: N811 - it runs in another process
 
     server = ipcdatastore.serve_object(name, kinds[kind](), directory=directory, **options)
 
     def listen():
-        hear()  # noqa: F821 - the child's
+        hear()
         server.stop()
 
     threading.Thread(target=listen, daemon=True).start()
-    say("ready")  # noqa: F821
+    say("ready")
     server.run_forever()
 
 

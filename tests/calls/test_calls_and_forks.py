@@ -1,5 +1,6 @@
 """Forks, threads, interrupts and leaks: what one process does with its proxies and servers."""
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -142,12 +143,14 @@ def fork_of_a_server(directory):
     server = ipcdatastore.serve_object("thing", Thing(), directory=directory).start()
     thing = ipcdatastore.connect("thing", directory=directory, timeout=60)
     assert thing.give(1) == 1
-    reading, writing = os.pipe()
+    reading, _ = os.pipe()
+    told, tell = os.pipe()
 
     def child():
         assert not server.running
         server.stop()
-        for use in (server.poll, server.run_forever, server.start):
+        server.run_forever()  # which is over at once
+        for use in (server.poll, server.start):
             try:
                 use()
             except ipcdatastore.ClosedError:
@@ -155,9 +158,11 @@ def fork_of_a_server(directory):
             raise AssertionError("the child serves")
         assert thing.pid() == os.getppid()
         assert thing.give(2) == 2
+        os.write(tell, b".")
         os.read(reading, 1)  # lives on
 
     pid = in_child(child)
+    assert os.read(told, 1) == b".", "the child failed"
     for number in range(100):
         assert thing.give(number) == number
     say([pid, os.getpid()])
@@ -379,7 +384,7 @@ def test_a_method_that_stops_its_server(directory, workers, hosted):
         host.start()
     else:
         server.start()
-    call = Catching(lambda: thing.stop_me())
+    call = Catching(thing.stop_me)
     call.start()
     assert call.result() == "stopping"
     if hosted:
@@ -411,7 +416,8 @@ def test_the_life_of_a_server(directory):
     server.stop()
     server.stop()
     assert not server.running
-    for use in (server.poll, server.run_forever, server.start):
+    server.run_forever()  # which is over at once
+    for use in (server.poll, server.start):
         with pytest.raises(ipcdatastore.ClosedError, match="was stopped"):
             use()
     assert left_in(directory) == []
@@ -565,7 +571,7 @@ def interrupted(directory, kind, calls):
 
     signal.signal(signal.SIGALRM, strike)
     jobs = {
-        "call": lambda number: thing.give(number),
+        "call": thing.give,
         "big": lambda number: len(thing.give("x" * 300_000)) and number,
         "submit": lambda number: thing.give.submit(number).result(),
         "stream": lambda number: sum(1 for _ in thing.count(100)) and number,
@@ -662,6 +668,7 @@ def test_a_signal_handler_stops_a_server(directory, start, tmp_path, workers):
         child = start(serves_until_a_signal, directory, workers)
         assert child.hear() == "ready"
         thing = ipcdatastore.connect("thing", directory=directory, timeout=PATIENCE)
+        assert thing.give(1) == 1, "it runs"
         log, gate = str(tmp_path / f"log{busy}"), str(tmp_path / f"gate{busy}")
         call = thing.hold_marked.submit(log, 1, gate) if busy else None
         if busy:
@@ -756,10 +763,8 @@ def handler_that_calls(directory):
         seen.append(thing.give(len(seen)))
         thing.give.oneway(1)
         assert len(thing.make(200_000)) == 200_000
-        try:
+        with contextlib.suppress(ipcdatastore.LockTimeoutError):
             assert pending.result() == "pending"
-        except ipcdatastore.LockTimeoutError:
-            pass
 
     signal.signal(signal.SIGALRM, strike)
     number = 0

@@ -4,12 +4,14 @@ import os
 import resource
 import shutil
 import subprocess
+import time
 from zlib import crc32
 
 import pytest
 
 import ipcdatastore
-from ipcdatastore.calls import clients, files, layout
+from children import say
+from ipcdatastore.calls import clients, files, layout, server
 from waiters import Catching
 
 from .served import PATIENCE, Elsewhere, Thing, eventually, left_in
@@ -74,7 +76,7 @@ def put_file(served, data, size=layout.PAGE + 8192, name="0123456789abcdef", mod
 def passes_over(served, path):
     """The server has looked at the file, and does not serve it."""
     look_again(served)
-    eventually(lambda: path in served._refused or path not in files.clients(served.path))
+    eventually(lambda: path in served._clients._refused or path not in files.clients(served.path))
     assert path not in served._clients._sessions
 
 
@@ -111,7 +113,7 @@ def test_files_of_other_kinds(served, witness, tmp_path):
     for name, make in (
         ("a" * 16, lambda path: os.symlink(victim, path)),
         ("b" * 16, lambda path: os.mkfifo(path, 0o600)),
-        ("c" * 16, lambda path: os.mkdir(path)),
+        ("c" * 16, os.mkdir),
         ("d" * 16, lambda path: os.symlink("/dev/zero", path)),
         ("e" * 16, lambda path: os.symlink(tmp_path / "absent", path)),
     ):
@@ -399,8 +401,6 @@ def test_a_full_disk(tmp_path):
 
 
 def few_descriptors(directory):
-    import resource
-
     from calls.served import Thing
 
     class Tight(Thing):
@@ -413,14 +413,14 @@ def few_descriptors(directory):
             return time.process_time()
 
     server = ipcdatastore.serve_object("thing", Tight(), directory=directory)
-    say("ready")  # noqa: F821
+    say("ready")
     server.run_forever()
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc")
 @pytest.mark.parametrize("more", [0, 1, 2, 3])
 def test_a_server_without_descriptors(directory, start, more):
-    child = start(few_descriptors, directory)
+    child = start(few_descriptors, directory, before="import resource")
     assert child.hear() == "ready"
     thing = ipcdatastore.connect("thing", directory=directory, timeout=PATIENCE)
     thing.tighten(more)

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import ipcdatastore
+from children import hear, say
 from waiters import Catching
 
 from .served import BRIEFLY, PATIENCE, Elsewhere, Thing, eventually, left_in, noted, swept
@@ -43,7 +44,7 @@ def test_nobody_serves(directory):
     assert not lazy.available()
     for use in (
         lambda: lazy.proxy.give(1),
-        lambda: lazy.describe(),
+        lazy.describe,
         lambda: lazy.tell("give", (1,), {}, None),
         lambda: lazy.batch().give(1) and None,
     ):
@@ -84,16 +85,16 @@ def race_to_serve(directory, rounds):
     from calls.served import Thing
 
     for number in range(rounds):
-        say("ready")  # noqa: F821
-        hear()  # noqa: F821
+        say("ready")
+        hear()
         try:
             server = ipcdatastore.serve_object("thing", Thing(), directory=directory)
         except ipcdatastore.ObjectServedError:
-            say("refused")  # noqa: F821
-            hear()  # noqa: F821
+            say("refused")
+            hear()
         else:
-            say("serves")  # noqa: F821
-            hear()  # noqa: F821
+            say("serves")
+            hear()
             server.stop()
         assert number >= 0
 
@@ -245,7 +246,7 @@ def load(directory, log, number, seed):
 
     rng = random.Random(seed)
     thing = ipcdatastore.Link("thing", directory, 60).proxy
-    say("ready")  # noqa: F821
+    say("ready")
     turn = 0
     while True:
         turn += 1
@@ -270,7 +271,7 @@ def load(directory, log, number, seed):
                 continue
             note(log + ".done", text)
         except ipcdatastore.ServerUnavailableError as error:
-            if not error.started and 0.6 <= dice < 0.7 or dice < 0.5 and not error.started:
+            if (not error.started and 0.6 <= dice < 0.7) or (dice < 0.5 and not error.started):
                 note(log + ".never", text)
 
 
@@ -372,10 +373,10 @@ def greedy(directory):
     """Asks for more than the ring holds, and takes nothing."""
     thing = ipcdatastore.connect("thing", directory=directory)
     calls = [thing.make.submit(100_000) for _ in range(20)]
-    say("asked")  # noqa: F821
-    assert hear() == "go on"  # noqa: F821
+    say("asked")
+    assert hear() == "go on"
     assert [len(call.result()) for call in calls] == [100_000] * 20
-    say("done")  # noqa: F821
+    say("done")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

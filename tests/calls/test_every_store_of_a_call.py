@@ -7,7 +7,8 @@ import signal
 import pytest
 
 import ipcdatastore
-from ipcdatastore.calls import clients, connection
+from children import hear, say
+from ipcdatastore.calls import clients, connection, server
 
 from .served import PATIENCE, Thing, eventually, left_in, noted, swept
 
@@ -20,7 +21,7 @@ MOST = 1000
 def in_nursery():
     from calls import victims
 
-    victims.nursery(hear, say)  # noqa: F821 - the child's
+    victims.nursery(hear, say)
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_a_server_is_killed_at_every_store_of_its_start(directory, nursery):
 
 def test_a_server_is_killed_at_every_store_of_its_end(directory, nursery):
     for last in range(1, MOST):
-        word, pid = nursery("server", str(directory), 0)
+        _, pid = nursery("server", str(directory), 0)
         thing = ipcdatastore.connect("thing", directory=directory, timeout=PATIENCE)
         other = ipcdatastore.connect("thing", directory=directory, timeout=PATIENCE)
         other.give(1)

@@ -83,7 +83,9 @@ def lie_down(_model, world, _i):
 
 def get_up(model, world, _i):
     left = world.sleepers - 1
-    return None, world._replace(sleepers=left, asleep=int(left > 0 and not under(model.cfg, "who gets up speaks for all")))
+    return None, world._replace(
+        sleepers=left, asleep=int(left > 0 and not under(model.cfg, "who gets up speaks for all"))
+    )
 
 
 def is_asleep(_model, world, _i):

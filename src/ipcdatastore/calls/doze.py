@@ -63,6 +63,10 @@ class Bell:
         self._asleep = asleep
         self._futex = bell(shared.raw, word)
 
+    def can_wake(self) -> int:
+        """1 where a sleeper can be woken, 0 where he has to look by himself."""
+        return int(self._futex is not None)
+
     def ring(self, value: int) -> None:
         """Store `value`, which must be another than what was there, and wake who sleeps."""
         fence()  # what it is rung for is seen by whoever sees the bell
@@ -105,6 +109,10 @@ class Sleeper:
         self._last = -1  # what the bell was when it was last looked at in vain
         self._pause = FIRST_PAUSE
         self._changed = time.monotonic()
+
+    def poll_instead(self) -> None:
+        """Never sleep long from now on: the other end cannot wake this one."""
+        self._futex = None
 
     def yield_instead(self) -> None:
         """Never spin from now on: the other end may wait for this one's interpreter lock."""

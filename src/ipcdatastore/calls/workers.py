@@ -89,8 +89,8 @@ class Crew:
 def start_thread(function: Callable[[], None], name: str) -> Optional[threading.Thread]:
     """A thread that runs `function`, a daemon if it may be one; None if it may not be at all."""
     for daemon in (True, False):  # some sub-interpreters allow no daemons
-        thread = threading.Thread(target=function, name=name, daemon=daemon)
         try:
+            thread = threading.Thread(target=function, name=name, daemon=daemon)
             thread.start()
         except RuntimeError:
             continue
