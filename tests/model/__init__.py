@@ -8,7 +8,9 @@ Modules, in reading order: `words` (word arithmetic, seals), `steps` (what progr
 `engine` (the writer frame and recovery as built: `engine_one`, `engine_redo`, `engine_txn`, `engine_clear`,
 `engine_retire`), `invariants` (what must hold in every state), `checker` (the search), `scenarios*` (the
 tables). `events` (the search again, judged by what watchers and waiters see), `events_log`, `events_writer` and
-`events_reader` have the event log, the alert and waiting, over records of one word. `writer`, `recovery` and
+`events_reader` have the event log, the alert and waiting, over records of one word. `calls` (a search of its
+own: store buffers, views, and what must be reached in the end), `calls_world`, `calls_server`, `calls_client` and
+`calls_threads` have the calls. `writer`, `recovery` and
 `successor` hold the first generation of the protocol with the alternatives that were rejected; they stay because
 their failing variants say why each rule is there.
 """

@@ -13,10 +13,11 @@ buffers matter. Programs are generators as there (see `steps`); the memory is on
 
 Who is killed has made all his stores (the kernel sees to that before it gives back a lock).
 
-Actions: ("ld", loc), ("copy", loc, expected), ("st", loc, value), ("fence",), ("full",), ("release",), ("sys", function,
-args) an atomic step of the kernel on what is no memory (files, locks, what ran), ("do", function, args) the same without
-being a fence, ("note", function, args) that takes no time at all, ("choose", values), ("futex", loc, value) an atomic
-comparison and sleep, ("asleep", loc), ("wake", loc), ("become", program, args).
+Actions: ("ld", loc), ("copy", loc, expected), ("st", loc, value), ("fence",), ("full",), ("release",), ("choose",
+values), ("futex", loc, value) an atomic comparison and sleep, ("asleep", loc), ("wake", loc),
+("become", program, args); ("sys", function, args) an atomic step of the kernel on what is no memory (files, locks, what
+ran), ("do", ...) the same
+without being a fence, ("note", ...) that takes no time at all.
 
 A state from which the goal cannot be reached any more is a failure: LIVE. Ticks are unlimited (None) or so many.
 """
@@ -153,7 +154,7 @@ class CallModel:
             return memory, part
         if self.memory == "tso":
             return None if part and kind != "fence" else (memory, part)
-        known, heard, released, _ = part
+        known, heard, _, _ = part
         if kind == "release":
             return memory, (known, heard, known, ())
         known = tuple(map(max, known, heard, memory[1]))

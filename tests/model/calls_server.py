@@ -1,7 +1,7 @@
 """A server of calls as built (`server`, `session`, `ring` and `doze` of ``ipcdatastore.calls``), with one worker.
 
-A frame is one cell of a ring: (position, number, what, part, parts), `what` being (call, attempt, kind) of a request and
-(call, attempt) of a response. Positions make it plain when a cell is read that is not the one to be read.
+A frame is one cell of a ring: (position, number, what, part, parts), `what` being (call, attempt, kind) of a request
+and (call, attempt) of a response. Positions make it plain when a cell is read that is not the one to be read.
 `cfg["broken"]` names what is built otherwise.
 """
 

@@ -1,9 +1,9 @@
 """What servers and clients share that is no memory: files and their locks, and what the methods have done.
 
 A file is ("S", server) or ("C", client, connection, server); whoever made it holds its lock until he dies or closes it.
-`ran`: (client, call, attempt) in the order in which methods began. `told`: attempts of which a client was told that they
-never ran and never will. `places`: (server, client, connection) that a server has taken. `answered`: calls whose client
-has their result.
+`ran`: (client, call, attempt) in the order in which methods began. `told`: attempts of which a client was told that
+they never ran and never will. `places`: (server, client, connection) that a server has taken. `answered`: calls
+whose client has their result.
 """
 
 from collections import namedtuple

