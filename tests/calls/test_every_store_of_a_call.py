@@ -156,7 +156,10 @@ def test_a_server_is_killed_at_every_store(directory, tmp_path, nursery, operati
     assert outcome == "done"
     assert last > 5
     if operation == "call":
-        assert {(False, 0), (True, 1), (True, 0), ("done", 1)} >= outcomes >= {(False, 0), (True, 1), ("done", 1)}
+        # What was published counts, rung for or not: few stores are left at which a call that ran has no answer, and
+        # how often the server slept before them is a matter of time.
+        assert {(False, 0), (True, 1), (True, 0), ("done", 1)} >= outcomes >= {(False, 0), ("done", 1)}
+        assert outcomes & {(True, 0), (True, 1)}
 
 
 def test_a_server_is_killed_at_every_store_of_its_start(directory, nursery):

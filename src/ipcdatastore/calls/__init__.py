@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .exposed import expose
+    from .failure import RemoteTraceback, remote_traceback
     from .links import Link
     from .listing import ObjectInfo, objects
-    from .message import RemoteTraceback, remote_traceback
     from .pending import PendingCall
     from .proxy import Proxy, connect, link
     from .server import ObjectServer, serve_object
@@ -24,12 +24,12 @@ _LAZY = {
     "ObjectServer": "server",
     "PendingCall": "pending",
     "Proxy": "proxy",
-    "RemoteTraceback": "message",
+    "RemoteTraceback": "failure",
     "connect": "proxy",
     "expose": "exposed",
     "link": "proxy",
     "objects": "listing",
-    "remote_traceback": "message",
+    "remote_traceback": "failure",
     "serve_object": "server",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import DecodeError
 from . import layout
+from .failure import restore
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
@@ -15,22 +16,26 @@ if TYPE_CHECKING:
 class BatchCall:
     """One call of a batch; ``result()`` is there once the batch has run."""
 
-    __slots__ = ("_error", "_value", "done")
+    __slots__ = ("_done", "_error", "_value")
 
     def __init__(self) -> None:
-        self.done = False
+        self._done = False
         self._value: Any = None
         self._error: Any = None
 
     def settle(self, value: Any, error: Any) -> None:
         """The batch has run."""
-        self._value, self._error, self.done = value, error, True
+        self._value, self._error, self._done = value, error, True
+
+    def done(self) -> bool:
+        """Whether the batch has run."""
+        return self._done
 
     def result(self) -> Any:
         """What the call returned; what it raised is raised here."""
         if self._error is not None:
             raise self._error
-        if not self.done:
+        if not self._done:
             raise RuntimeError(
                 "the batch has not run yet: it does at the end of its `with` block, or when it is called"
             )
@@ -86,13 +91,18 @@ def _run(batch: Batch) -> List[BatchCall]:
     waiting, batch._waiting = batch._waiting, []
     if not calls:
         return waiting
-    messages, answers = link.ask(layout.BATCH, "a batch", calls, {}, link.timeout)
+    try:
+        messages, answers = link.ask(layout.BATCH, "a batch", calls, {}, link.timeout)
+    except BaseException as error:
+        for call in waiting:
+            call.settle(None, error)
+        raise
     for call, (kind, payload) in zip(waiting, answers):
-        if kind == layout.ERROR:
-            call.settle(None, messages.read_error(payload))
-        else:
-            try:
+        try:
+            if kind == layout.ERROR:
+                call.settle(None, restore(payload, messages))
+            else:
                 call.settle(messages.read_result(kind, payload, "a batch"), None)
-            except DecodeError as error:
-                call.settle(None, error)
+        except DecodeError as error:
+            call.settle(None, error)
     return waiting

@@ -65,7 +65,11 @@ class Clients:
             return
         self._known = self._shared.words[CONNECT]
         platform.fence()
-        for path in files.clients(self._path):
+        try:
+            found = files.entries(self._path, layout.CLIENT_SUFFIX)
+        except OSError:  # out of descriptors, or somebody deleted it: the next look will tell
+            return
+        for path in found:
             if path not in self._sessions and path not in self._refused:
                 self._let_in(path)
         self._count()
@@ -78,14 +82,14 @@ class Clients:
         except (DatastoreError, OSError) as error:
             if isinstance(error, DatastoreError) and not isinstance(error, PlaceError):
                 self._refused.add(path)  # not to be trusted
-            else:
-                self._known = -1  # out of descriptors, say: looked at again
-            return
+            return  # out of descriptors, say: the next look will try again
         try:
             if files.read_client(shared)[2] == self._board.facts.id:
                 self._sessions[path] = session = Session(shared, self._board)
                 if session.pid == self._board.facts.pid:
                     self._sleeper.yield_instead()
+                if not session.can_wake:
+                    self._sleeper.poll_instead()
                 return
         except DatastoreError:
             pass
@@ -98,6 +102,7 @@ class Clients:
         if now < self._look_due:
             return
         self._look_due = now + LOOK_AT_CLIENTS
+        self._known = -1  # whoever could not say that he is there, or not be let in, is found now
         platform.look_up()
         if not os.path.exists(self._shared.path):
             raise RegionNotFoundError(
@@ -122,6 +127,7 @@ class Clients:
 
     def close(self) -> None:
         """Tell all that the server's state has changed, and let go of them."""
+        self.let_in()  # who came in the meantime is told as well
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             session.tell()
@@ -138,6 +144,6 @@ def serve(session: Session) -> int:
     """Do one request of a client. How many were done."""
     try:
         return session.serve()
-    except (DatastoreError, MemoryError):  # damaged, or lying: nothing more can be understood of it
+    except Exception:  # noqa: BLE001 - damaged, or lying: nothing more can be understood of it
         session.give_up()
         return 0

@@ -17,6 +17,7 @@ from ..errors import CallTimeoutError, ClosedError, LockTimeoutError, ServerUnav
 from ..platform import fence, look_up
 from . import files, layout
 from .doze import CLIENT_TICK, Bell, Sleeper, full_fence
+from .failure import restore
 from .layout import (
     BELL,
     CLIENT_BELL,
@@ -47,8 +48,10 @@ class Connection:
         "_arrived",
         "_bell",
         "_broken",
+        "_closed",
         "_ended",
         "_expected",
+        "_interrupted",
         "_number",
         "_pid",
         "_receiving",
@@ -60,6 +63,7 @@ class Connection:
         "_sleeper",
         "_stride",
         "_told_tail",
+        "_touching",
         "_waiters",
         "_words",
         "awaiter",
@@ -72,7 +76,8 @@ class Connection:
     )
 
     def __init__(self, name: str, path: str, server: files.Shared, facts: files.ServerFacts) -> None:
-        self._broken = True
+        self._broken, self._closed, self._interrupted = True, False, False
+        self._touching = False  # the responses: who is interrupted then may have lost one
         self.name = name
         self.server_id = facts.id
         self.limit = facts.limit
@@ -98,6 +103,9 @@ class Connection:
         self._sleeper = Sleeper(shared, CLIENT_BELL, layout.CLIENT_ASLEEP, CLIENT_TICK)
         if facts.pid == self._pid:
             self._sleeper.yield_instead()
+        words[layout.CLIENT_WAKES] = self._bell.can_wake()
+        if not server.words[layout.WAKES]:
+            self._sleeper.poll_instead()
         self._number = 0
         # They know their owner: a signal may come right after one was taken, and its handler may call as well.
         self._sending: Any = RLock()
@@ -132,27 +140,25 @@ class Connection:
         return bool(self.server_words[STATE] == SERVING) and self._server.maker_lives()
 
     # --- both ways -----------------------------------------------------------------------------------
-    def ask(self, kind: int, name: str, arguments: Any, keywords: Any, timeout: Optional[float]) -> Any:
-        """Send a request and wait for the response: what it brings, or raises."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+    def ask(self, kind: int, name: str, arguments: Any, keywords: Any, timeout: Any, deadline: Any) -> Tuple[int, Any]:
+        """Send a request and wait for the response, which is to be :meth:`read`. What it raises is not the method's."""
         number = self.send(kind, self.messages.request(name, arguments, keywords), timeout, deadline)
         try:
-            kind, payload = self.receive(number, timeout, deadline)
+            return self.receive(number, timeout, deadline)
         except BaseException:
             self.forget(number)
             raise
-        return self.read(kind, payload, name)
 
-    def read(self, kind: int, payload: Any, what: str) -> Any:
+    def read(self, kind: int, payload: Any, what: str, timeout: Optional[float] = None, portion: int = 64) -> Any:
         """What a response says: the result, or raise."""
         if kind & ~7 == layout.VALUE:
             return self.messages.read_result(kind, payload, what)
         if kind == layout.ERROR:
-            raise self.messages.read_error(payload)
+            raise restore(payload, self.messages)
         if kind == layout.STREAM:
             from .stream import RemoteIterator
 
-            return RemoteIterator(self, int.from_bytes(payload, "little"), what)
+            return RemoteIterator(self, int.from_bytes(payload, "little"), what, timeout, portion)
         found = self.messages.read_parts(payload)
         return found if kind == layout.ITEMS else (self.messages, found)
 
@@ -195,6 +201,7 @@ class Connection:
             while not complete:
                 full_fence()
                 seen = words[CLIENT_BELL]
+                fence()
                 sent = requests.send(kind, number, payload, done)
                 complete = sent == len(payload)
                 if sent == done:
@@ -222,24 +229,27 @@ class Connection:
 
     def _end_streams(self) -> None:
         while self._ended:
+            stream = self._ended.pop()
             self._number = number = (self._number + 1) & MASK
-            payload = self.messages.request("", (self._ended[-1],), {})
-            if not self._requests.put(layout.END, number, payload):
-                return  # the next time
-            self._ended.pop()
+            if not self._requests.put(layout.END, number, self.messages.request("", (stream,), {})):
+                self._ended.append(stream)  # the next time
+                return
 
     def _take_in(self) -> None:
         """Take what has come, for whoever wants it: the server may wait for room before it goes on."""
         if not self._receiving._is_owned() and self._receiving.acquire(False):
             try:
+                self._touching = True
                 while True:
                     message = self._responses.peek()
                     if message is None:
                         break
                     self._put_aside(*message)
+                self._touching = False
             finally:
                 self._receiving.release()
                 self._made_room()
+                self._appoint()
 
     def _ring(self) -> None:
         # Any number that is not there now: what the server looks at is whether it has changed.
@@ -255,13 +265,20 @@ class Connection:
                 timeout=0.0,
                 holder=None,
             )
+        if self._interrupted and number not in self._arrived:
+            raise ServerUnavailableError(
+                f"who waited for a response of {self.name} was interrupted: the outcome of this call is unknown",
+                name=self.name,
+                started=True,
+            )
         try:
             return self._receive(number, timeout, deadline)
         except BaseException as error:
-            if not isinstance(error, Exception):  # a signal, between any two steps
-                self._broken = True
-                if self._receiving._is_owned():
-                    self._receiving.release()
+            # A signal, between any two steps: a response may be lost, and what comes next may be half of one.
+            if self._touching:
+                self._broken = self._interrupted = True
+            if not isinstance(error, Exception) and self._receiving._is_owned():
+                self._receiving.release()
             raise
 
     def _receive(self, number: int, timeout: Optional[float], deadline: Optional[float]) -> Tuple[int, Any]:
@@ -285,6 +302,7 @@ class Connection:
                 waiter.acquire(True, left)
         finally:
             self._waiters.pop(number, None)
+            self._appoint()
 
     def forget(self, number: int) -> None:
         """Nobody wants the response to that request any more."""
@@ -313,10 +331,12 @@ class Connection:
                     arrived = self._arrived.pop(number, None)
                     if arrived is not None:
                         return arrived
+                self._touching = True
                 seen = words[CLIENT_BELL]
                 fence()
                 message = responses.peek()
                 if message is None:
+                    self._touching = False
                     self._wait(seen, number, timeout, deadline)
                     continue
                 kind, found, payload = message
@@ -327,13 +347,18 @@ class Connection:
                     payload = bytes(payload)  # what it is a view of is about to be written again
                 responses.advance()
                 self._expected.discard(number)
+                self._touching = False
                 return kind, payload
         finally:
             self._receiving.release()  # a full fence: the tail is stored before the word below is loaded
             self._made_room()
-            for waiter in list(self._waiters.values()):
-                _wake(waiter)  # one of them leads now
-                break
+            self._appoint()
+
+    def _appoint(self) -> None:
+        """Have one of those who wait look whether he leads now. Also he does so who goes: it may have been his turn."""
+        for waiter in list(self._waiters.values()):
+            _wake(waiter)
+            break
 
     def _put_aside(self, kind: int, number: int, payload: Any) -> None:
         """A response to somebody else's request, or to one that was given up."""
@@ -343,9 +368,10 @@ class Connection:
             waiter = self._waiters.get(number)
             if waiter is not None:
                 _wake(waiter)
-        else:
+        elif number not in self._arrived:  # one that is was interrupted here
             self._unwanted(kind, payload)
         self._responses.advance()
+        full_fence()  # before the look whether the server waits for this room
 
     def _made_room(self) -> None:
         """Tell a server that waits for it, once."""
@@ -363,11 +389,13 @@ class Connection:
         left = CLIENT_TICK if deadline is None else deadline - time.monotonic()
         if left <= 0:
             raise self.timed_out(timeout)
+        if self._closed:
+            raise ClosedError(f"the link to {self.name} was closed, and what was under way with it")
         given_up = self._words[GIVEN_UP]
         if given_up or not self.server_lives():
             fence()
-            if self._words[CLIENT_BELL] != seen:
-                return  # its last words
+            if self._words[CLIENT_BELL] != seen or self._words[RESPONSE_HEAD] != self._responses.tail:
+                return  # its last words, for which it may not have rung any more
             self._broken, self.lost = True, not given_up
             raise self._gone(number)
         sleeper.sleep(seen, left)
@@ -399,7 +427,7 @@ class Connection:
         if self._pid != os.getpid():
             self._shared.forget()
             return
-        self._broken = True
+        self._broken = self._closed = True
         self._words[layout.CLOSED] = 1  # PUBLISH: the server may remove the file
         self._ring()
         if not self.server_lives():

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from _thread import allocate_lock
+from _thread import RLock, allocate_lock
 from itertools import repeat
 
 from ..futex import bell
@@ -63,8 +63,13 @@ class Bell:
         self._asleep = asleep
         self._futex = bell(shared.raw, word)
 
+    def can_wake(self) -> int:
+        """1 where a sleeper can be woken, 0 where he has to look by himself."""
+        return int(self._futex is not None)
+
     def ring(self, value: int) -> None:
         """Store `value`, which must be another than what was there, and wake who sleeps."""
+        fence()  # what it is rung for is seen by whoever sees the bell
         self.words[self.word] = value
         full_fence()
         if self.words[self._asleep] and self._futex is not None:
@@ -82,6 +87,8 @@ class Sleeper:
         "_next_rest",
         "_pause",
         "_rest",
+        "_sleepers",
+        "_sleeping",
         "_tick",
         "_word",
         "_yields",
@@ -97,9 +104,15 @@ class Sleeper:
         self._yields = cores() == 1
         self._rest = 0  # how many waits go without a spin,
         self._next_rest = FIRST_REST  # and how many will after the next in vain
+        self._sleepers = 0  # threads: one may lead while another one waits for room
+        self._sleeping = RLock()  # a signal handler may sleep as well
         self._last = -1  # what the bell was when it was last looked at in vain
         self._pause = FIRST_PAUSE
         self._changed = time.monotonic()
+
+    def poll_instead(self) -> None:
+        """Never sleep long from now on: the other end cannot wake this one."""
+        self._futex = None
 
     def yield_instead(self) -> None:
         """Never spin from now on: the other end may wait for this one's interpreter lock."""
@@ -143,11 +156,18 @@ class Sleeper:
         if self._futex is None:
             self._poll(seen, seconds)
             return
-        words[self._asleep] = 1
-        fence()
-        if words[word] == seen:
-            self._futex.wait(seen, seconds)
-        words[self._asleep] = 0
+        with self._sleeping:
+            self._sleepers += 1
+            words[self._asleep] = 1
+        try:
+            fence()
+            if words[word] == seen:
+                self._futex.wait(seen, seconds)
+        finally:
+            with self._sleeping:
+                self._sleepers -= 1
+                if not self._sleepers:
+                    words[self._asleep] = 0
 
     def _poll(self, seen: int, seconds: float) -> None:
         words, word = self.words, self._word

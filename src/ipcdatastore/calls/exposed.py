@@ -66,6 +66,13 @@ class Exposed:
         self.attributes: FrozenSet[str] = chosen | (marked & properties)
         read_only = {name for name in properties if members[name].fset is None}
         self.writable = self.attributes - read_only
+        missing = sorted(name for name in chosen if name not in dir(target))
+        if missing:
+            raise ArgumentError(
+                f"{type(target).__qualname__} has no attribute {missing[0]!r}: give it one before it is served",
+                name="attributes",
+                value=missing[0],
+            )
         if not self.methods and not self.attributes:
             raise ArgumentError(
                 f"{type(target).__qualname__} has nothing to expose: no public method, and no attribute was chosen",
@@ -140,10 +147,12 @@ def _members(target: Any) -> Dict[str, Any]:
         if name.startswith("_"):
             continue
         found = _in_class(type(target), name)
+        if hasattr(found, "__get__") and not isinstance(found, property) and not _is_function(found):
+            continue  # what is computed when it is looked at is not looked at
         if not isinstance(found, property):
             try:
                 found = getattr(target, name)
-            except Exception:  # noqa: BLE001 - a descriptor of its own kind may raise anything
+            except Exception:  # noqa: BLE001 - a __getattr__ may raise anything
                 continue
         members[name] = found
     return members
@@ -174,6 +183,10 @@ def _summary(documented: Any) -> str:
         return (inspect.getdoc(documented) or "").strip().partition("\n")[0] if documented is not None else ""
     except Exception:  # noqa: BLE001 - whatever a descriptor of its own kind raises
         return ""
+
+
+def _is_function(member: Any) -> bool:
+    return callable(member) or isinstance(member, (staticmethod, classmethod))
 
 
 def _function(member: Any) -> Any:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, List, Optional, Set, Tuple
 
 _NAMES_OF_SERIALIZERS = {number: name for name, number in SERIALIZERS.items()}
+LARGEST = 1 << 32  # bytes of a file
 FINISHED_LONG_AGO = 60.0  # seconds after which nobody is still making a file
 # Locks that a forked child must let go of, without unlocking; and that no collection of a cycle closes too early.
 _open_files: Set[Any] = set()
@@ -172,8 +173,8 @@ def _mapping(path: str, size: int = 0) -> mmap.mmap:
     fd = place.open_file(path, writable=True)
     try:
         found = os.fstat(fd).st_size
-        if found < max(size, layout.PAGE):
-            raise FormatError(f"{path} has only {found} bytes: delete it", path=path)
+        if not max(size, layout.PAGE) <= found <= LARGEST:
+            raise FormatError(f"{path} has {found:,} bytes, which it cannot have: delete it", path=path)
         return mmap.mmap(fd, found)
     finally:
         os.close(fd)
@@ -341,28 +342,30 @@ def find_server(path: str) -> Optional[Tuple[Shared, ServerFacts]]:
         candidates = entries(path, layout.SERVER_SUFFIX)
     except (RegionNotFoundError, FileNotFoundError):
         return None
+    problem: Optional[DatastoreError] = None
     for candidate in candidates:
         try:
             shared = attach(candidate)
-        except RegionNotFoundError:
+        except (RegionNotFoundError, FormatError):  # gone; or cut off, so no server's
+            continue
+        except DatastoreError as error:
+            problem = error
             continue
         try:
-            facts = ServerFacts.read(shared)
-            if shared.words[layout.STATE] == layout.SERVING and shared.maker_lives():
-                return shared, facts
+            # First of all: of one that is dead nothing matters, not even its format.
+            if shared.maker_lives():
+                facts = ServerFacts.read(shared)
+                if shared.words[layout.STATE] == layout.SERVING:
+                    return shared, facts
+        except DatastoreError as error:
+            problem = error
         except BaseException:
             shared.close()
             raise
         shared.close()
+    if problem is not None:
+        raise problem
     return None
-
-
-def clients(path: str) -> List[str]:
-    """The files of clients in the object's directory `path`."""
-    try:
-        return entries(path, layout.CLIENT_SUFFIX)
-    except OSError:  # somebody deleted it
-        return []
 
 
 def remove_leftovers(path: str) -> None:

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from _thread import get_ident
 from _weakref import ref
 
 from ..platform import at_fork_in_child
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, List
+    from typing import Any, Dict
 
     from .server import ObjectServer
 
-servers: List[Any] = []  # weak references
+servers: Dict[bytes, Any] = {}  # weak references
 
 
 def add(server: ObjectServer) -> None:
     """One more."""
-    servers[:] = [known for known in servers if known() is not None] + [ref(server)]
+    number = server.id
+    servers[number] = ref(server, lambda _: servers.pop(number, None))
 
 
 def is_served_by_this_thread(server_id: bytes) -> bool:
     """Whether the server of that id is one that this very thread runs, so that it cannot answer."""
-    for reference in servers:
-        server = reference()
-        if server is not None and server.id == server_id and server.is_busy_with(get_ident()):
-            return True
-    return False
+    reference = servers.get(server_id)
+    server = None if reference is None else reference()
+    return server is not None and server.is_busy_here()
 
 
 def _after_fork_in_child() -> None:
-    for reference in servers:
+    for reference in list(servers.values()):
         server = reference()
         if server is not None:
             server.after_fork()

@@ -30,6 +30,7 @@ CLIENTS = 65  # how many are connected
 BELL = 80  # by clients: there is something to do
 CONNECT = 81  # by clients: there is a new one
 ASLEEP = 96  # by the server: whoever rings has to wake it
+WAKES = 97  # by the server: it can wake who sleeps
 
 # 64-bit numbers, and words, that only count
 CALLS_LONG = 64
@@ -44,6 +45,7 @@ RESPONSE_TAIL = 65  # by the client: bytes read, ever
 CLIENT_ASLEEP = 66
 CLIENT_WANTS_ROOM = 67
 CLOSED = 68
+CLIENT_WAKES = 69
 REQUEST_TAIL = 80  # by the server
 RESPONSE_HEAD = 81
 STARTED = 82  # the number of the last call that the server began

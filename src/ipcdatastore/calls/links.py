@@ -7,9 +7,9 @@ order.
 from __future__ import annotations
 
 import time
+import weakref
 from _thread import RLock
 from _thread import _local as ThreadLocal  # noqa: N812
-from _weakref import ref
 
 from .. import place, platform
 from ..errors import ArgumentError, ServerUnavailableError
@@ -18,36 +18,51 @@ from .connection import Connection
 from .layout import ONEWAY, SERVING, STATE
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
+
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Callable, Dict, Optional, Tuple
 
     from .batch import Batch
     from .proxy import Proxy
 
+PORTION = 64
 LOOK_FOR_SERVER = 0.01  # seconds between two looks while a server is waited for
 SERVERS_TRIED = 3  # one after the other, for one call that none of them began
-_links: List[Any] = []  # weak references to those of this interpreter, for a fork
+_links: weakref.WeakSet[Link] = weakref.WeakSet()  # those of this interpreter, for a fork
 
 
 class Link:
     """How a proxy reaches its object: ``ipcdatastore.link(proxy)``.
 
     One that is made by itself need not find a server yet. `timeout` is in seconds, for each call; None: as long as it
-    takes. It may be changed.
+    takes. `portion` is how many items of a generator it may be ahead of who reads them: 64; with 1 each comes as soon
+    as it is there, for a round trip. Both may be changed.
     """
 
-    __slots__ = ("__weakref__", "_description", "_finding", "_local", "_server", "directory", "name", "path", "timeout")
+    __slots__ = (
+        "__weakref__",
+        "_description",
+        "_finding",
+        "_local",
+        "_server",
+        "directory",
+        "name",
+        "path",
+        "portion",
+        "timeout",
+    )
 
     def __init__(self, name: str, directory: Any = None, timeout: Optional[float] = None) -> None:
         self.name = name
         self.directory = place.resolve_directory(directory)
         self.path = files.directory_of(name, self.directory)
         self.timeout = check_timeout(timeout)
+        self.portion = PORTION
         self._finding = RLock()
         self._description: Any = None
         self._local = ThreadLocal()
         self._server: Any = None
-        _links[:] = [link for link in _links if link() is not None] + [ref(self)]
+        _links.add(self)
 
     # --- connections ---------------------------------------------------------------------------------
     def connection(self) -> Connection:
@@ -135,14 +150,16 @@ class Link:
     # --- calls ---------------------------------------------------------------------------------------
     def ask(self, kind: int, name: str, arguments: Any, keywords: Any, timeout: Optional[float]) -> Any:
         """Send a request and wait for the response. One that no server began is sent to the next server."""
+        deadline = None if timeout is None else time.monotonic() + timeout
         for _ in range(SERVERS_TRIED):
             connection = self.connection()
             try:
-                return connection.ask(kind, name, arguments, keywords, timeout)
+                kind, payload = connection.ask(kind, name, arguments, keywords, timeout, deadline)
             except ServerUnavailableError as error:
-                # Only if this connection says so: a method may raise such an error as well.
-                if not connection.lost or error.started or not self.available():
+                if error.started or not self.available():
                     raise
+                continue
+            return connection.read(kind, payload, name, timeout, self.portion)
         raise self._unavailable()
 
     def tell(self, name: str, arguments: Any, keywords: Any, timeout: Optional[float]) -> None:
@@ -192,6 +209,9 @@ class Link:
 
         return Batch(self)
 
+    def __reduce__(self) -> Tuple[Callable[..., Link], Tuple[Any, ...]]:
+        return Link, (self.name, self.directory, self.timeout)
+
     def __repr__(self) -> str:
         return f"<Link to {self.name!r} in {self.directory}>"
 
@@ -214,10 +234,8 @@ def check_timeout(timeout: Any) -> Any:
 
 
 def _after_fork_in_child() -> None:
-    for reference in _links:
-        link = reference()
-        if link is not None:
-            link.after_fork()
+    for link in list(_links):
+        link.after_fork()
 
 
 platform.at_fork_in_child(_after_fork_in_child)

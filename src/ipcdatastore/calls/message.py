@@ -1,14 +1,13 @@
-"""What a message says: requests and responses to bytes and back, and how an exception travels.
+"""What a message says: requests and responses to bytes and back.
 
 A request's payload is what the serializer makes of (method, arguments, keywords). A result has the form that it would
-have in the store: plain values their own, everything else the serializer's. An exception goes as it is, with the text
-of the server's traceback; one that cannot be carried, or that the client cannot import, becomes a ``RemoteError``.
+have in the store: plain values their own, everything else the serializer's.
 """
 
 from __future__ import annotations
 
 from ..codec import Codec, shorten
-from ..errors import ArgumentError, DecodeError, EncodeError, RemoteError
+from ..errors import ArgumentError, DecodeError, EncodeError
 from . import layout
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
@@ -16,29 +15,6 @@ if TYPE_CHECKING:
     from typing import Any, Iterable, List, Tuple
 
 SERIALIZERS = ("pickle", "json")
-_HERE = __file__.rpartition("message")[0]
-
-
-class RemoteTraceback(Exception):  # noqa: N818 - it is no error, it says where one was
-    """The ``__cause__`` of an exception that came from a server: where it was raised there. ``str`` gives the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f"\n\n{self.text}"
-
-
-def remote_traceback(error: BaseException) -> str:
-    """The server's traceback of an exception that a call raised; empty where there is none."""
-    seen = 0
-    cause: Any = error
-    while cause is not None and seen < 100:  # a chain may be a ring
-        if isinstance(cause, RemoteTraceback):
-            return cause.text
-        cause, seen = cause.__cause__ or cause.__context__, seen + 1
-    return ""
 
 
 class Messages:
@@ -130,76 +106,3 @@ class Messages:
             found.append((kind, bytes(payload[at : at + length])))
             at += length
         return found
-
-    # --- exceptions ----------------------------------------------------------------------------------
-    def error(self, error: BaseException) -> bytes:
-        """The payload of a response that says what a call raised."""
-        import traceback
-
-        inner = error.__traceback__
-        # Frames of this library say nothing to whoever called.
-        while inner is not None and inner.tb_next is not None and inner.tb_frame.f_code.co_filename.startswith(_HERE):
-            inner = inner.tb_next
-        text = "".join(traceback.format_exception(type(error), error, inner))
-        kind = type(error)
-        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        parts = (self._carried(error), name, _text(error), text)
-        return self.dumps(parts, 5)
-
-    def _carried(self, error: BaseException) -> Any:
-        """The exception as bytes that give it back; None where there are none."""
-        if self.codec.serializer != "pickle":
-            return None
-        try:
-            carried = self.dumps(error, 5)
-            if type(self.loads(carried)) is type(error):
-                return carried
-        except Exception:  # noqa: BLE001 - whatever its class raises when it is written, or made anew
-            return None
-        return None
-
-    def read_error(self, payload: Any) -> BaseException:
-        """The exception that a response brings."""
-        try:
-            carried, name, message, text = self.loads(payload)
-        except Exception as error:  # noqa: BLE001 - a damaged response
-            return DecodeError(
-                f"what {self.name} raised cannot be read: {error}; call again",
-                key=self.name,
-                module=None,
-                name=None,
-            )
-        found: Any = None
-        if carried is not None:
-            try:
-                found = self.loads(carried)
-            except Exception:  # noqa: BLE001 - its class may not be importable here
-                found = None
-        elif self.codec.serializer != "pickle":
-            found = _builtin(name, message)
-        if not isinstance(found, BaseException):
-            found = RemoteError(f"{self.name} raised {name}: {message}", type_name=name)
-        raised: BaseException = found
-        # Not by assignment: a class may refuse those, as a frozen dataclass does.
-        BaseException.__dict__["__cause__"].__set__(raised, RemoteTraceback(text))
-        return raised
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as second:  # noqa: BLE001 - a user's __str__ may raise anything
-        return f"<whose str raises {type(second).__name__}>"
-
-
-def _builtin(name: str, message: str) -> Any:
-    """An exception for a server that speaks JSON: Python's own by its name."""
-    import builtins
-
-    kind = getattr(builtins, name, None)
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        try:
-            return kind(message)
-        except Exception:  # noqa: BLE001 - UnicodeDecodeError and its like want more than a text
-            return None
-    return None

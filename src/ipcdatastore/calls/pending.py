@@ -8,7 +8,6 @@ from _thread import allocate_lock
 from ..errors import ServerUnavailableError
 from ..platform import look_up
 from .doze import CLIENT_TICK
-from .layout import ERROR
 from .links import check_timeout
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
@@ -75,11 +74,8 @@ class PendingCall:
         except ServerUnavailableError as error:
             self._settle(None, error)
             return
-        if kind == ERROR:  # maybe none that `except Exception` sees
-            self._settle(None, connection.messages.read_error(payload))
-            return
         try:
-            self._settle(connection.read(kind, payload, self._what), None)
+            self._settle(connection.read(kind, payload, self._what, self._timeout), None)
         except Exception as error:  # noqa: BLE001 - the call's own
             self._settle(None, error)
 

@@ -109,6 +109,9 @@ class Method:
         """The same method with another time-out; None: as long as it takes."""
         return Method(self._link, self.__name__, self._oneway, check_timeout(seconds))
 
+    def __reduce__(self) -> Tuple[Callable[..., Method], Tuple[Any, ...]]:
+        return Method, (self._link, self.__name__, self._oneway, self._timeout)
+
     def _seconds(self) -> Any:
         return self._link.timeout if self._timeout is ... else self._timeout
 

@@ -101,7 +101,7 @@ class Writer(Ring):
 class Reader(Ring):
     """The end that takes messages out."""
 
-    __slots__ = ("_collected", "_kept", "_message", "_next", "_total", "limit", "path", "tail")
+    __slots__ = ("_collected", "_kept", "_next", "limit", "path", "tail")
 
     def __init__(self, *where: Any, limit: int, path: str) -> None:
         super().__init__(*where)
@@ -109,8 +109,9 @@ class Reader(Ring):
         self.limit = limit
         self.path = path
         self._next = self.tail
-        self._message: Any = None  # what has come of a message in several frames
-        self._collected = self._total = 0
+        # Of a message in several frames: the tail behind what was collected, how much that is, of how much, and where.
+        # One object, so that whoever is interrupted here (by a signal) can begin a frame again.
+        self._collected: Tuple[int, int, int, Any] = (-1, 0, 0, None)
         self._kept = memoryview(b"")
 
     def peek(self) -> Optional[Tuple[int, int, Any]]:
@@ -134,16 +135,17 @@ class Reader(Ring):
                 raise self._damaged(f"a message of {total:,} bytes where {self.limit:,} is the limit")
             self._next = (tail + taken) & MASK
             if length == total:
-                if self._message is not None:
+                where, done, whole, _ = self._collected
+                if where == tail and done < whole:
                     raise self._damaged("a message within a message")
                 first = self.start + self.size - at - FRAME_SIZE
                 if length <= first:
                     at += FRAME_SIZE
                     return kind, number, self.data[at : at + length]
                 return kind, number, b"".join(self._pieces(tail, length))
-            if self._collect(tail, length, total):
-                message, self._message = self._message, None
-                return kind, number, message[:total]
+            message = self._collect(tail, length, total)
+            if message is not None:
+                return kind, number, message
 
     def advance(self) -> None:
         """The message is done with: its room is free."""
@@ -151,21 +153,24 @@ class Reader(Ring):
         fence()
         self.words[self.tail_word] = tail  # PUBLISH: the writer may use the room
 
-    def _collect(self, tail: int, length: int, total: int) -> bool:
-        """Take a frame of a longer message. Whether it was the last; that one stays until :meth:`advance`."""
-        if self._message is None:
-            self._message, self._collected, self._total = self._buffer(total), 0, total
-        at = self._collected
-        if self._total != total or at + length > total:
+    def _collect(self, tail: int, length: int, total: int) -> Any:
+        """Take a frame of a longer message. The message, if it was the last; that one stays until :meth:`advance`."""
+        where, done, whole, message = self._collected
+        if where == self._next:
+            done -= length  # this frame, which was interrupted before it was given back
+        elif where != tail or done == whole:
+            done, whole, message = 0, total, self._buffer(total)
+        if whole != total or done < 0 or done + length > total:
             raise self._damaged(f"frames of a message of {total:,} bytes that do not fit")
+        at = done
         for piece in self._pieces(tail, length):
-            self._message[at : at + len(piece)] = piece
+            message[at : at + len(piece)] = piece
             at += len(piece)
-        self._collected = at
+        self._collected = self._next, at, total, message
         if at == total:
-            return True
+            return message[:total]
         self.advance()
-        return False
+        return None
 
     def _buffer(self, total: int) -> memoryview:
         """Room for a message that comes in several frames: the same again, since new memory costs more than a copy."""

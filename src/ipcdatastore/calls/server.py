@@ -8,7 +8,7 @@ calls of one client stay in order.
 from __future__ import annotations
 
 import time
-from _thread import RLock, allocate_lock, get_ident
+from _thread import RLock, get_ident
 
 from .. import platform
 from ..errors import (
@@ -69,7 +69,7 @@ class ObjectServer:
         self._sleeper = Sleeper(self._shared, BELL, layout.ASLEEP, SERVER_TICK)
         self._bell = Bell(self._shared, BELL, layout.ASLEEP)
         self._clients = Clients(self.path, self._shared, Board(exposed, messages, facts, self._shared), self._sleeper)
-        self._serving = allocate_lock()  # held by the thread that serves
+        self._serving: Any = RLock()  # held by the thread that serves; it knows its owner, whenever a signal comes
         self._thread: Any = None
         self._crew: Any = None
         self._turns = 0
@@ -77,7 +77,7 @@ class ObjectServer:
         self._closing = RLock()
         self._ending = False
         self._closed = False
-        self.owner: Optional[int] = None  # the thread that serves
+        self.running = False  # whether a thread serves just now
         here.add(self)
 
     def _claim(self, facts: files.ServerFacts) -> files.Shared:
@@ -95,17 +95,13 @@ class ObjectServer:
                 )
             files.remove_leftovers(self.path)
             shared = files.make_server(self.path, facts)
+            shared.words[layout.WAKES] = Bell(shared, BELL, layout.ASLEEP).can_wake()
             shared.words[layout.STATE] = layout.SERVING  # PUBLISH: clients may come
             return shared
         finally:
             lock.release()
 
     # --- running -------------------------------------------------------------------------------------
-    @property
-    def running(self) -> bool:
-        """Whether a thread serves just now."""
-        return self._serving.locked() and not self._closed
-
     @property
     def calls(self) -> int:
         """How many calls were answered."""
@@ -116,16 +112,11 @@ class ObjectServer:
         if self._stopping:
             self._close()
             return
-        self._enter()
-        try:
+        with _Turn(self):
             if self._workers > 1:
                 self._run_crew()
             while not self._stopping:
                 self._turn(EVER)
-        finally:
-            self._leave()
-            if self._stopping:
-                self._close()
 
     def poll(self, timeout: float = 0.0) -> int:
         """Serve what there is, in this thread: for a host's own loop. How many calls were done.
@@ -134,8 +125,7 @@ class ObjectServer:
         """
         if self._stopping:
             raise self._is_closed()
-        self._enter()
-        try:
+        with _Turn(self):
             until = time.monotonic() + timeout
             done = 0
             while not self._stopping:
@@ -145,10 +135,6 @@ class ObjectServer:
                 if (done and not now) or (not done and left <= 0):
                     break
             return done
-        finally:
-            self._leave()
-            if self._stopping:  # one of the calls said so
-                self._close()
 
     def start(self) -> ObjectServer:
         """Serve in a daemon thread of its own from now on."""
@@ -181,7 +167,7 @@ class ObjectServer:
         if self._closed:
             return
         self._ring()
-        if self.owner == get_ident() or (self._crew is not None and get_ident() in self._crew.idents):
+        if self._serving._is_owned() or (self._crew is not None and get_ident() in self._crew.idents):
             return
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -200,22 +186,26 @@ class ObjectServer:
             self._shared.close()
 
     # --- one turn ------------------------------------------------------------------------------------
-    def _enter(self) -> None:
+    def enter(self) -> None:
+        """Become the thread that serves."""
         if self._closed:
             raise self._is_closed()
-        if not self._serving.acquire(False):
+        if self._serving._is_owned() or not self._serving.acquire(False):
             raise ArgumentError(
-                f"another thread serves {self.name!r} already: one is enough, `workers=` gives it help",
+                f"another thread serves {self.name!r} already, or this one is in the middle of that: one is enough, "
+                "`workers=` gives it help",
                 name="name",
                 value=self.name,
             )
-        self.owner = get_ident()
+        self.running = True
 
-    def _leave(self) -> None:
-        # In this order: a signal handler in between must find that this thread will end the server.
-        self._serving.release()
-        if self.owner == get_ident():
-            self.owner = None
+    def leave(self) -> None:
+        """End of that; of everything, if somebody said so meanwhile."""
+        self.running = False
+        if self._serving._is_owned():
+            self._serving.release()
+        if self._stopping:
+            self._close()
 
     def _turn(self, seconds: float) -> int:
         """Look at the bell, serve what there is, else sleep until it rings. How many calls were done."""
@@ -299,15 +289,36 @@ class ObjectServer:
     def _is_closed(self) -> ClosedError:
         return ClosedError(f"the server of {self.name!r} was stopped; make another with `serve_object`")
 
-    def is_busy_with(self, thread: int) -> bool:
-        """Whether `thread` is the only one that could answer."""
-        return self.owner == thread and self._crew is None
+    def is_busy_here(self) -> bool:
+        """Whether this thread is the only one that could answer."""
+        return bool(self._serving._is_owned()) and self._crew is None
 
     def after_fork(self) -> None:
         """In the child: the object is the parent's to serve."""
         self._stopping = self._closed = True
         self._shared.forget()
         self._clients.after_fork()
+
+
+class _Turn:
+    """The time for which a thread serves."""
+
+    __slots__ = ("_server",)
+
+    def __init__(self, server: ObjectServer) -> None:
+        self._server = server
+
+    def __enter__(self) -> None:
+        try:
+            self._server.enter()
+        except ArgumentError:
+            raise
+        except BaseException:  # a signal, as soon as the lock is taken
+            self._server.leave()
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.leave()
 
 
 def serve_object(

@@ -11,15 +11,18 @@ import time
 from _thread import allocate_lock
 from time import perf_counter_ns
 
-from ..errors import EncodeError, TooLargeError
+from ..errors import EncodeError, RemoteError, TooLargeError
+from ..platform import fence
 from . import files, layout
 from .doze import Bell, full_fence
+from .failure import describe
 from .layout import (
     CALL,
     CLIENT_ASLEEP,
     CLIENT_BELL,
     CLIENT_WANTS_ROOM,
     CLOSED,
+    GIVEN_UP,
     MASK,
     ONEWAY,
     REQUEST_HEAD,
@@ -71,12 +74,15 @@ class Session:
         "_bell",
         "_board",
         "_gone",
+        "_opened",
         "_outbox",
+        "_owed",
         "_requests",
         "_responses",
         "_streams",
         "_tail_seen",
         "_words",
+        "can_wake",
         "pid",
         "shared",
         "turn",
@@ -101,8 +107,11 @@ class Session:
         self._responses = Writer(data, words, first + request_size, response_size, layout.RESPONSE_HEAD, RESPONSE_TAIL)
         self._bell = Bell(shared, CLIENT_BELL, CLIENT_ASLEEP)
         self._outbox: Optional[Tuple[int, int, Any, int]] = None  # kind, number, payload, how much has gone
+        self._owed: Optional[Tuple[int, int]] = None  # kind and number of the request that is being done
         self._tail_seen = -1  # the client's tail when there was no room
         self._streams: Dict[int, Iterator[Any]] = {}
+        self._opened = 0  # how many there ever were
+        self.can_wake = bool(words[layout.CLIENT_WAKES])
         self._gone = False  # nobody reads the responses any more
         self.turn = allocate_lock()  # held by the thread that serves this client
 
@@ -112,11 +121,15 @@ class Session:
         words = self._words
         if self._outbox is not None and not self._gone:
             return bool(words[RESPONSE_TAIL] != self._tail_seen or words[CLOSED])
-        return bool(words[REQUEST_HEAD] != self._requests.tail)
+        return bool(words[REQUEST_HEAD] != self._requests.tail) and not words[GIVEN_UP]
 
     def is_over(self) -> bool:
         """Whether nobody is there any more, and all that was asked for is done."""
-        return (self._gone or bool(self._words[CLOSED])) and self._words[REQUEST_HEAD] == self._requests.tail
+        words = self._words
+        if not self._gone and not words[CLOSED]:
+            return False
+        fence()  # its last request came before that
+        return bool(words[REQUEST_HEAD] == self._requests.tail or words[GIVEN_UP])
 
     def look(self) -> None:
         """Look whether the client lives. What one had asked for that died is done all the same."""
@@ -134,29 +147,43 @@ class Session:
                 self._outbox = None
             elif not self._send_rest():
                 return 0
+        if self._owed is not None:
+            self._settle(*self._owed)
+            return 1
         request = self._requests.peek()
         if request is None:
             self._made_room()  # a part of a longer message may have been taken
             return 0
         kind, number, payload = request
         began = perf_counter_ns()
+        self._owed = kind, number
         self._words[STARTED] = number  # PUBLISH: from here on, and before the response, the outcome is unknown
-        failed = False
+        failed, ending = False, None
         try:
             try:
                 method, arguments, keywords = self._board.messages.read_request(payload)
             finally:
                 self._requests.advance()
             answer = self._run(kind, method, arguments, keywords)
-        except Exception as error:  # noqa: BLE001 - it is the caller's
-            failed = True
-            answer = layout.ERROR, self._error(error)
-        except BaseException as error:
-            self._respond(kind, number, layout.ERROR, self._error(error))
-            raise
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            failed, answer = True, (layout.ERROR, self._error(error))
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                ending = error  # and the server's
         self._respond(kind, number, *answer)
+        self._owed = None
         self._board.count(perf_counter_ns() - began, failed)
+        if ending is not None:
+            raise ending
         return 1
+
+    def _settle(self, kind: int, number: int) -> None:
+        """Answer a request in whose middle a signal interrupted the server, if its host goes on all the same."""
+        again = self._requests.peek()
+        if again is not None and again[1] == number:
+            self._requests.advance()
+        error = RemoteError("the server was interrupted in this call", type_name="KeyboardInterrupt")
+        self._respond(kind, number, layout.ERROR, self._error(error))
+        self._owed = None
 
     def _run(self, kind: int, method: str, arguments: Any, keywords: Any) -> Tuple[int, Any]:
         if kind not in (CALL, ONEWAY):
@@ -189,22 +216,18 @@ class Session:
         limit = limit or self._board.facts.limit
         if len(payload) > limit:
             raise TooLargeError(
-                f"the result has {len(payload):,} bytes, and {limit:,} is the limit here (`max_message` of the server; "
-                "half of it for an item of a generator): return it in parts",
+                f"a result of {len(payload):,} bytes, where {limit:,} is the limit (`max_message` of the server; "
+                "a quarter of it for an item of a generator): return it in parts",
                 size=len(payload),
                 limit=limit,
             )
         return kind, payload
 
-    def _error(self, error: BaseException) -> bytes:
-        try:
-            payload = self._board.messages.error(error)
-        except RecursionError:
-            payload = self._board.messages.error(RecursionError(str(error)))
-        limit = self._board.facts.limit
-        if len(payload) > limit:
+    def _error(self, error: BaseException, limit: int = 0) -> bytes:
+        payload = describe(error, self._board.messages)
+        if len(payload) > (limit or self._board.facts.limit):
             short = EncodeError(f"a {type(error).__qualname__} of {len(payload):,} bytes was raised", key=None)
-            payload = self._board.messages.error(short)
+            payload = describe(short, self._board.messages)
         return payload
 
     def _one_of_batch(self, method: str, arguments: Any, keywords: Any) -> Tuple[int, Any]:
@@ -222,7 +245,7 @@ class Session:
 
     # --- streams -------------------------------------------------------------------------------------
     def _open_stream(self, stream: Iterator[Any]) -> Tuple[int, Any]:
-        number = max(self._streams, default=0) + 1
+        self._opened = number = self._opened + 1
         self._streams[number] = stream
         return layout.STREAM, number.to_bytes(8, "little")
 
@@ -231,18 +254,18 @@ class Session:
         stream = self._streams.get(number)
         items: List[Tuple[int, Any]] = []
         if stream is None:
-            return [(layout.LAST_ITEM, b"")]
-        messages, large = self._board.messages, self._board.facts.limit >> 1
+            raise EncodeError(f"there is no stream {number} any more: call the method again", key=number)
+        messages, large = self._board.messages, self._board.facts.limit // 4
         until, size = perf_counter_ns() + STREAM_NS, 0
         try:
-            while len(items) < most and size < large and perf_counter_ns() < until:
+            while len(items) < most and size < 2 * large and perf_counter_ns() < until:
                 item = self._limited(*messages.result(next(stream), "an item"), large)
                 items.append(item)
-                size += len(item[1])
+                size += len(item[1]) + layout.PART.size
         except StopIteration:
             items.append((layout.LAST_ITEM, b""))
         except Exception as error:  # noqa: BLE001 - it is the caller's
-            items.append((layout.ERROR, self._error(error)))
+            items.append((layout.ERROR, self._error(error, large)))
         if items and items[-1][0] in (layout.LAST_ITEM, layout.ERROR):
             self._close_stream(number)
         return items
@@ -329,5 +352,5 @@ class Session:
         self._gone = True
         self._outbox = None
         self._requests.tail = self._words[REQUEST_HEAD]
-        self._words[layout.GIVEN_UP] = 1  # PUBLISH: the client may stop waiting
+        self._words[GIVEN_UP] = 1  # PUBLISH: the client may stop waiting
         self._ring()
