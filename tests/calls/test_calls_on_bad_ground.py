@@ -76,7 +76,7 @@ def put_file(served, data, size=layout.PAGE + 8192, name="0123456789abcdef", mod
 def passes_over(served, path):
     """The server has looked at the file, and does not serve it."""
     look_again(served)
-    eventually(lambda: path in served._clients._refused or path not in files.clients(served.path))
+    eventually(lambda: path in served._clients._refused or path not in files.entries(served.path, layout.CLIENT_SUFFIX))
     assert path not in served._clients._sessions
 
 

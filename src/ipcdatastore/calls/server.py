@@ -296,6 +296,8 @@ class ObjectServer:
     def after_fork(self) -> None:
         """In the child: the object is the parent's to serve."""
         self._stopping = self._closed = True
+        self.running = False
+        self._serving = RLock()
         self._shared.forget()
         self._clients.after_fork()
 

@@ -217,7 +217,7 @@ class Session:
         if len(payload) > limit:
             raise TooLargeError(
                 f"a result of {len(payload):,} bytes, where {limit:,} is the limit (`max_message` of the server; "
-                "a quarter of it for an item of a generator): return it in parts",
+                "half of it for an item of a generator): return it in parts",
                 size=len(payload),
                 limit=limit,
             )
@@ -255,10 +255,12 @@ class Session:
         items: List[Tuple[int, Any]] = []
         if stream is None:
             raise EncodeError(f"there is no stream {number} any more: call the method again", key=number)
-        messages, large = self._board.messages, self._board.facts.limit // 4
+        messages, large = self._board.messages, self._board.facts.limit >> 1
+        # Another item has room for sure, and what the stream may end with.
+        most_bytes = large - 2 * layout.PART.size
         until, size = perf_counter_ns() + STREAM_NS, 0
         try:
-            while len(items) < most and size < 2 * large and perf_counter_ns() < until:
+            while len(items) < most and size <= most_bytes and perf_counter_ns() < until:
                 item = self._limited(*messages.result(next(stream), "an item"), large)
                 items.append(item)
                 size += len(item[1]) + layout.PART.size
