@@ -22,12 +22,12 @@ as_root = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
 def clients_in(path):
     """The files of clients in an object's directory."""
     return files.entries(path, layout.CLIENT_SUFFIX)
 
 
+@pytest.fixture(autouse=True)
 def often(monkeypatch):
     monkeypatch.setattr(clients, "LOOK_AT_CLIENTS", 0.01)
     monkeypatch.setattr(server, "SERVER_TICK", 0.01)

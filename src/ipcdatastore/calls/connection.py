@@ -37,6 +37,7 @@ TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Set, Tuple
 
+NOBODY = -1  # instead of the number of a call
 RING_SIZE = 128 * 1024  # bytes, each way
 
 
@@ -240,11 +241,7 @@ class Connection:
         if not self._receiving._is_owned() and self._receiving.acquire(False):
             try:
                 self._touching = True
-                while True:
-                    message = self._responses.peek()
-                    if message is None:
-                        break
-                    self._put_aside(*message)
+                self._put_all_aside()
                 self._touching = False
             finally:
                 self._receiving.release()
@@ -320,7 +317,57 @@ class Connection:
         """Whether the response to that request is there, or never will be."""
         if number not in self._arrived:
             self._take_in()
-        return number in self._arrived or not self.is_usable()
+        return number in self._arrived or not self._may_answer()
+
+    def _may_answer(self) -> bool:
+        """Whether responses may still come, as far as can be told without asking the system."""
+        if self._interrupted or self._closed or self.lost:
+            return False
+        return bool(self.server_words[STATE] == SERVING and not self._words[GIVEN_UP])
+
+    def is_awaited(self, number: int) -> bool:
+        """Whether the response to that request is wanted, and has not been seen."""
+        return number in self._expected
+
+    def attend(self) -> None:
+        """Take what comes for others, until there was something, or for a tick; raise if nothing will come any more."""
+        if self._receiving.acquire(False):
+            try:
+                self._touching = True
+                seen = self._words[CLIENT_BELL]
+                fence()
+                if not self._put_all_aside():
+                    self._touching = False
+                    self._wait(seen, self._number, None, None)
+                self._touching = False
+            finally:
+                self._receiving.release()
+                self._made_room()
+                self._appoint()
+            return
+        waiter = allocate_lock()
+        waiter.acquire()
+        self._waiters[NOBODY] = waiter
+        try:
+            waiter.acquire(True, CLIENT_TICK)
+        finally:
+            self._waiters.pop(NOBODY, None)
+            self._appoint()
+
+    def look(self) -> None:
+        """Notice that the server has gone."""
+        if not self.server_lives():
+            self._take_in()
+            self.lost = True
+
+    def _put_all_aside(self) -> int:
+        taken = 0
+        while True:
+            message = self._responses.peek()
+            if message is None:
+                return taken
+            self._put_aside(*message)
+            taken += 1
 
     def _lead(self, number: int, timeout: Optional[float], deadline: Optional[float]) -> Tuple[int, Any]:
         """Take what comes until the response to `number` does. The lock is taken already, and given back here."""
@@ -350,7 +397,7 @@ class Connection:
                 self._touching = False
                 return kind, payload
         finally:
-            self._receiving.release()  # a full fence: the tail is stored before the word below is loaded
+            self._receiving.release()
             self._made_room()
             self._appoint()
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 class PendingCall:
     """A call under way: ``result()`` waits for it, and so does ``await`` in a coroutine. From any thread."""
 
-    __slots__ = ("_connection", "_error", "_finding", "_number", "_timeout", "_value", "_what")
+    __slots__ = ("_connection", "_error", "_finding", "_timeout", "_value", "_what", "number")
 
     def __init__(self, connection: Connection, number: int, what: str, timeout: Optional[float]) -> None:
         self._connection: Optional[Connection] = connection  # None: it has its result, or its error
-        self._number = number
+        self.number = number
         self._what = what
         self._timeout = timeout
         self._value: Any = None
@@ -46,7 +46,7 @@ class PendingCall:
     def done(self) -> bool:
         """Whether ``result`` would not wait."""
         connection = self._connection
-        return connection is None or connection.has_arrived(self._number)
+        return connection is None or connection.has_arrived(self.number)
 
     def _find_out(self, timeout: Any) -> None:
         connection = self._connection
@@ -70,7 +70,7 @@ class PendingCall:
 
     def _receive(self, connection: Connection, seconds: Optional[float], deadline: Optional[float]) -> None:
         try:
-            kind, payload = connection.receive(self._number, seconds, deadline)
+            kind, payload = connection.receive(self.number, seconds, deadline)
         except ServerUnavailableError as error:
             self._settle(None, error)
             return
@@ -87,14 +87,14 @@ class PendingCall:
         """Nobody waits any more: whoever asks gets `error`."""
         connection = self._connection
         if connection is not None:
-            connection.forget(self._number)
+            connection.forget(self.number)
             self._settle(None, error)
 
     def __await__(self) -> Generator[Any, None, Any]:
         from .aio import wait_for
 
-        return wait_for(self, self._connection).__await__()
+        return wait_for(self, self._connection, self._timeout).__await__()
 
     def __del__(self) -> None:
         if self._connection is not None:
-            self._connection.forget(self._number)
+            self._connection.forget(self.number)
