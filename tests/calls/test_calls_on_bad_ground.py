@@ -22,11 +22,6 @@ as_root = pytest.mark.skipif(
 )
 
 
-def clients_in(path):
-    """The files of clients in an object's directory."""
-    return files.entries(path, layout.CLIENT_SUFFIX)
-
-
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
     monkeypatch.setattr(clients, "LOOK_AT_CLIENTS", 0.01)
@@ -390,7 +385,7 @@ def test_a_full_disk(tmp_path):
             assert len(first.make(2_000_000)) == 2_000_000, "what goes through a ring needs no disk"
             del kept, caught
             ipcdatastore.link(first).close()
-            eventually(lambda: not clients_in(str(place / "thing.object")))
+            eventually(lambda: not files.entries(str(place / "thing.object"), layout.CLIENT_SUFFIX))
             assert first.give(2) == 2, "there is room again"
             (place / "filler").write_bytes(b"x")
         with open(place / "filler", "wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
@@ -431,7 +426,9 @@ def test_a_server_without_descriptors(directory, start, more):
     thing.tighten(more)
     late = Catching(lambda: ipcdatastore.connect("thing", directory=directory, timeout=PATIENCE).give(5))
     late.start()
-    eventually(lambda: not late.is_alive() or len(clients_in(str(directory / "thing.object"))) == 2)
+    eventually(
+        lambda: not late.is_alive() or len(files.entries(str(directory / "thing.object"), layout.CLIENT_SUFFIX)) == 2
+    )
     before = thing.processor_time()
     for number in range(50):
         assert thing.give(number) == number
