@@ -204,6 +204,7 @@ def method_that_forks(directory):
     server = ipcdatastore.serve_object("thing", Forking(), directory=directory)
     say("ready")
     server.run_forever()
+    os._exit(0)  # the watchdog of a test's process does not survive a fork, and an orderly end waits for it
 
 
 @needs_fork
