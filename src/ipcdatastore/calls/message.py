@@ -31,7 +31,15 @@ class RemoteTraceback(Exception):  # noqa: N818 - it is no error, it says where 
 
 
 def remote_traceback(error: BaseException) -> str:
-    """The server's traceback of an exception that a call raised; empty where there is none."""
+    """The server's traceback of an exception that a call raised; empty where there is none.
+
+    >>> with ipcdatastore.serve_object("docs", [3, 1]).start():
+    ...     try:
+    ...         ipcdatastore.connect("docs").remove(7)
+    ...     except ValueError as error:
+    ...         ipcdatastore.remote_traceback(error).splitlines()[0]
+    'Traceback (most recent call last):'
+    """
     seen = 0
     cause: Any = error
     while cause is not None and seen < 100:  # a chain may be a ring
