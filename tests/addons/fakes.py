@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("xbmc", "xbmcaddon", "xbmcgui", "xbmcvfs")
 SERVICE = "service.ipcdatastore"
+AS_PLAIN_NAMES = ("datastore", "ipcclientx", "ipcclientxerrors")  # with resources/lib on the path, as scripts of old do
 
 
 def read_strings(language):
@@ -181,5 +182,5 @@ class Kodi:
 def forget_addons():
     """Have the next test import the addons' code anew: another script of Kodi is another interpreter."""
     for name in list(sys.modules):
-        if name.split(".")[0] in (*MODULES, "ipc", "resources"):
+        if name.split(".")[0] in (*MODULES, "ipc", "resources", *AS_PLAIN_NAMES):
             del sys.modules[name]

@@ -27,6 +27,18 @@ def test_each_is_an_addon_of_few_lines(example):
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in example.glob("*.py")) < LONGEST
 
 
+def test_the_manual_on_objects(kodi, load):
+    """Its two blocks, one after the other."""
+    section = (ROOT / "docs" / "kodi.md").read_text(encoding="utf-8").partition("\n## Objects")[2]
+    service, caller = re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    names = {}
+    # The last one is answered after the one that nobody waits for.
+    kodi.steps = [lambda: (exec(caller, names), names["jobs"].add("nothing"))]
+    kodi.steps.append(names.clear)
+    exec(service, {"__name__": "service"})
+    assert kodi.lines().split("\n") == ["doing library.scan", "doing library.clean", "doing nothing"]
+
+
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_manual_shows_it(program):
     text = program.read_text(encoding="utf-8")

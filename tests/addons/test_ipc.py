@@ -74,6 +74,40 @@ class TestOpen:
             assert store.stats()["snapshot_directory"] == str(tmp_path / "other")
 
 
+class Counter:
+    def __init__(self):
+        self.value = 0
+
+    def add(self, number):
+        self.value += number
+        return self.value
+
+
+class TestObjects:
+    def test_served_and_called(self, ipc, kodi, directory):
+        kodi.settings["place"] = "data"  # of values; objects are in memory all the same
+        with ipc.serve_object("counter", Counter()).start():
+            assert ipc.connect("counter", timeout=5).add(2) == 2
+            assert ipcdatastore.connect("counter", directory=directory).add(3) == 5
+        with pytest.raises(ipcdatastore.ServerUnavailableError):
+            ipc.connect("counter")
+
+    def test_a_server_ends_with_kodi(self, ipc, kodi):
+        server = ipc.serve_object("counter", Counter())
+        kodi.aborted = True
+        with pytest.raises(ipcdatastore.WaitEndedError):
+            server.run_forever()
+        server.stop()
+
+    def test_a_server_ends_with_its_script(self, ipc, kodi, monkeypatch):
+        """Kodi sets a flag of old, and then waits for the threads of the script."""
+        server = ipc.serve_object("counter", Counter())
+        monkeypatch.setattr(sys.modules["xbmc"], "abortRequested", True, raising=False)
+        with pytest.raises(ipcdatastore.WaitEndedError):
+            server.run_forever()
+        server.stop()
+
+
 class TestWaits:
     def test_end_when_kodi_does(self, ipc, kodi):
         with ipc.open("script.one") as store:

@@ -138,7 +138,10 @@ def wait_until_up(kodi):
 def reboot(memory):
     """What a reboot leaves of memory."""
     for path in memory.iterdir():
-        path.unlink()
+        if path.is_dir():  # of an object that was served
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def problems_of(kodi):

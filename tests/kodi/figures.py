@@ -21,6 +21,7 @@ from .test_quit import EVERYBODY, quit_with
 
 TIMES = 10  # scripts, where something is measured once in each
 CHANGES = 300
+CALLS = 2000
 POLL = 0.01
 
 
@@ -123,6 +124,65 @@ def sees_by_looking(changes, poll):
             time.sleep(poll)
 
 
+def serves_an_object(name):
+    """As a script of 2014 does, until it is told to end."""
+    import threading
+
+    from ipc.ipcserver import IPCServer
+
+    class Shared:
+        def __init__(self):
+            self.ended = threading.Event()
+
+        def add(self, a, b):
+            return a + b
+
+        def end(self):
+            self.ended.set()
+
+    server = IPCServer(Shared(), name=name)
+    server.start()
+    server.expose_obj.ended.wait(120)
+    server.stop()
+
+
+def calls_an_object(name, calls):
+    """Seconds of each call."""
+    import time
+
+    from ipc.ipcclient import IPCClient
+
+    client = IPCClient(name=name)
+    while not client.server_available():
+        time.sleep(0.01)
+    there, seconds = client.get_exposed_object(), []
+    there.add(0, 0)
+    for number in range(calls):
+        begun = time.perf_counter()
+        there.add(number, 1)
+        seconds.append(time.perf_counter() - begun)
+    there.end()
+    return seconds
+
+
+def values_of_old(times):
+    """Seconds of a verb of `IPCClientX`, the best of several rounds of each."""
+    import time
+
+    from ipc.ipcclientx import IPCClientX
+
+    client = IPCClientX()
+    client.set("x", {"a": [1]})
+    best = {}
+    for _ in range(5):
+        for name, call in (("get", lambda: client.get("x")), ("set", lambda: client.set("y", {"a": [1]}))):
+            begun = time.perf_counter()
+            for _ in range(times):
+                call()
+            best[name] = min(best.get(name, 1e9), (time.perf_counter() - begun) / times)
+    return best
+
+
 # --- here --------------------------------------------------------------------------------------------
 def measure(kodi):
     """(figure, measured, unit, wanted) in the order of the table."""
@@ -150,6 +210,18 @@ def measure(kodi):
         seen = f"a change seen by another addon, {how}"
         yield f"{seen}: median", statistics.median(delays) * 1e3, "ms", None
         yield f"{seen}: 99 of 100", delays[len(delays) * 99 // 100] * 1e3, "ms", None
+
+
+def measure_objects(kodi):
+    """The same of objects that one addon exposes, and another calls."""
+    server = kodi.start_script(ONE, serves_an_object, "figures")
+    seconds = sorted(kodi.run(TWO, calls_an_object, "figures", CALLS, seconds=120))
+    server.result()
+    yield "a call of another addon's object: median", statistics.median(seconds) * 1e3, "ms", 2.0
+    yield "a call of another addon's object: 99 of 100", seconds[len(seconds) * 99 // 100] * 1e3, "ms", None
+    best = kodi.run(TWO, values_of_old, 2000, seconds=120)
+    for verb in ("get", "set"):
+        yield f"IPCClientX.{verb} of a small dict", best[verb] * 1e6, "µs", None
 
 
 def measure_quits(kodi, memory):
@@ -190,7 +262,7 @@ def main():
         with Kodi(temporary / "home", addons, environment, root=chosen.kodi_root) as kodi:
             wait_until_up(kodi)
             version = kodi.label("System.BuildVersion")
-            figures = list(measure(kodi))
+            figures = [*measure(kodi), *measure_objects(kodi)]
             kodi.quit()
             figures += measure_quits(kodi, memory)
     finally:

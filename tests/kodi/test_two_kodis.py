@@ -20,6 +20,12 @@ def store_it(name, value):
         store[name] = value
 
 
+def read_as_of_old(author, name):
+    from ipc.ipcclientx import IPCClientX
+
+    return IPCClientX().get(name, author=author)
+
+
 def shown(kodi, name):
     return kodi.label(f"Window(Home).Property(ipc.skin.{name})")
 
@@ -36,6 +42,9 @@ def test_the_second_follows_and_takes_over(kodi, booting, memory):
     assert second.run(ONE, look, "from the first") == [True, f"{memory}/kodi.region", [1]]
     assert kodi.run(ONE, look, "from the second") == [True, f"{memory}/kodi.region", {"a": 2}]
 
+    assert second.run(ONE, read_as_of_old, "shared", "from the first") == [1]  # the first Kodi answers
+    assert len(second.lines("is served by another program")) == 2  # at both addresses
+
     with ipcdatastore.open(REGION, directory=memory, mode="w") as outside:
         outside[("skin", "both")] = "see it"
         for one in (kodi, second):
@@ -47,6 +56,7 @@ def test_the_second_follows_and_takes_over(kodi, booting, memory):
         second.wait_for(lambda: second.lines("[service.ipcdatastore] the store /"), 20, "the second to take over")
         assert outside.stats()["coordinator"] == second.pid
         assert second.run(ONE, look, "from the first") == [True, f"{memory}/kodi.region", [1]]
+        second.wait_for(lambda: second.run(ONE, read_as_of_old, "shared", "from the first") == [1])
         outside[("skin", "both")] = "still seen"
         second.wait_for(lambda: shown(second, "both") == "still seen")
 

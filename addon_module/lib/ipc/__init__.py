@@ -8,6 +8,7 @@
         store["progress"] = 40
         store.get("progress")
 
+Objects are shared as well, ``ipc.serve_object("player", obj)`` here and ``ipc.connect("player").method()`` there.
 There is nothing to start and no thread behind it: the store is a region of shared memory, which the service
 ``service.ipcdatastore`` keeps on the disk, if it is told to, and whose place and name are that service's settings.
 Programs outside of Kodi open the same region with ``ipcdatastore.open``.
@@ -17,7 +18,7 @@ import ipcdatastore
 
 from . import places
 
-__all__ = ["caller", "is_running", "open", "open_all"]
+__all__ = ["caller", "connect", "is_running", "open", "open_all", "serve_object"]
 
 
 def open(author=None, *, timeout=10.0):
@@ -39,6 +40,21 @@ def open_all(*, timeout=10.0):
 def is_running():
     """Whether the service of this Kodi looks after the store. It can be used all the same if not."""
     return places.published() is not None
+
+
+def serve_object(name, obj, **options):
+    """:func:`ipcdatastore.serve_object` where every script of this Kodi, and every program of its user, finds it.
+
+    One that runs in a thread of its own (``.start()``) ends when Kodi wants the script to end.
+    """
+    end_waits_with_kodi()
+    return ipcdatastore.serve_object(name, obj, directory=places.of_objects(), **options)
+
+
+def connect(name, **options):
+    """:func:`ipcdatastore.connect` to such an object. A call that waits when Kodi wants the script to end, ends."""
+    end_waits_with_kodi()
+    return ipcdatastore.connect(name, directory=places.of_objects(), **options)
 
 
 def _open(place, timeout):
@@ -83,16 +99,16 @@ class KodiEnds:
     """
 
     def __init__(self, grace=0.0, monitor=None):
-        if monitor is None:
-            import xbmc
+        import xbmc
 
-            monitor = xbmc.Monitor()  # it only learns of what comes after it
-        self.monitor = monitor
+        self.kodi = xbmc
+        self.monitor = monitor or xbmc.Monitor()  # it only learns of what comes after it
         self.grace = grace
         self.until = None
 
     def __call__(self):
-        if not self.monitor.abortRequested():
+        # The flag is of old: Kodi sets it when the script is over, for threads of it that are not.
+        if not (self.monitor.abortRequested() or getattr(self.kodi, "abortRequested", False)):
             return
         import time
 

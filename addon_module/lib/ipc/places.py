@@ -2,11 +2,10 @@
 
 import os
 
-import xbmcgui
-
 import ipcdatastore
 
 SERVICE = "service.ipcdatastore"
+MODULE = "script.module.ipc"
 DEFAULT_NAME = "kodi"
 PROPERTY = "ipcdatastore.region"  # of Kodi's home window, while the service runs: name, directory, directory of images
 HOME = 10000
@@ -49,7 +48,7 @@ def published():
 
     While the region is being moved this waits: a second one, made where it was or will be, would be lost.
     """
-    window = xbmcgui.Window(HOME)
+    window = _home_window()
     text = window.getProperty(PROPERTY)
     if text == MOVING:
         text = _wait_for_move(window)
@@ -72,9 +71,15 @@ def _wait_for_move(window):
     return ""
 
 
+def _home_window():
+    import xbmcgui  # the API of old is used outside of Kodi too
+
+    return xbmcgui.Window(HOME)
+
+
 def publish(place):
     """Tell every script of this Kodi; None: the service has ended; `MOVING`: wait for the next."""
-    window = xbmcgui.Window(HOME)
+    window = _home_window()
     if place is None:
         window.clearProperty(PROPERTY)
     elif place is MOVING:
@@ -109,6 +114,11 @@ def directory_for(kind):
             path=MEMORY_DIRECTORIES[0],
         )
     return translate("special://temp/ipcdatastore")
+
+
+def of_objects():
+    """The directory of served objects: one for all settings, since calls are gone with who waits for their results."""
+    return directory_for("auto")
 
 
 def has_memory():

@@ -1,18 +1,21 @@
 """The service's loop: what has to be done for the store, the skin and the video is done between two waits for Kodi.
 
 Kodi delivers what it has to tell (settings, playback, the wish to quit) only while this script waits, and gives it a
-few seconds to end. So each step is short, and nothing runs beside the loop.
+few seconds to end. So each step is short, and nothing runs beside the loop, but for the threads that answer scripts
+which ask where the store is (:mod:`.objects`).
 """
 
 import time
 import traceback
 
 import ipc
+from ipc import places
 
 import ipcdatastore
 
 from . import checks, log, region, settings
 from .bridge import Bridge
+from .objects import Objects
 from .video import Video
 
 BUSY = 0.02  # seconds between two looks at what skins want at once, as long as there is something new;
@@ -30,9 +33,10 @@ class Host:
 
     def __init__(self):
         self.wishes = settings.read()
-        self.region = region.Region(self.wishes) if self.wishes.start else None
         self.bridge = Bridge()
         self.video = Video()
+        self.objects = Objects()
+        self.region = region.Region(self.wishes, self._serve) if self.wishes.start else None
         self._look = QUIET
         self._not_before = 0.0
         self._fault = None
@@ -60,6 +64,7 @@ class Host:
         self._look = min(1.5 * self._look, QUIET)
         try:
             checks.answer(store)
+            self._serve(store)
             self.video.tick(store, self.wishes)
             if self.bridge.tick(store, self.wishes):
                 self._look = BUSY
@@ -69,6 +74,7 @@ class Host:
             self.region.tell(error)
             if isinstance(error, LOST):
                 self.bridge.close()
+                self.objects.close()
                 self.region.close()
         return min(pause, self._look)
 
@@ -80,6 +86,7 @@ class Host:
             log.warning(f"a fault, which should be reported:\n{found}")
         self._not_before = time.monotonic() + AFTER_A_FAULT
         self.bridge.close()
+        self.objects.close()
         if self.region is not None:
             self.region.close()
 
@@ -95,14 +102,20 @@ class Host:
         self.tick()
         log.info(f"settings applied: {', '.join(f'{name}: {value}' for name, value in changed.items())}")
 
+    def _serve(self, store):
+        self.objects.tick(store, self.wishes.address)
+
     def _reopen(self, old, wishes):
+        moves = self.region is not None and self.region.is_keeper and region.wants_move(old, wishes)
+        if moves:
+            places.publish(places.MOVING)  # whoever misses something from here on waits
         self._leave()
-        if self.region is not None and self.region.is_keeper and region.wants_move(old, wishes):
+        if moves:
             self.region = region.move(self.region, wishes)
             return
         self._close_region()
         if wishes.start:
-            self.region = region.Region(wishes)
+            self.region = region.Region(wishes, self._serve)
         else:
             log.info("stopped, as the settings say")
 
@@ -114,6 +127,7 @@ class Host:
     def _leave(self):
         """Nobody is shown, or told, anything of this store any more."""
         self.bridge.close()
+        self.objects.close()
         self.video.close(self.region.store if self.region is not None else None)
 
     def _close_region(self):

@@ -17,10 +17,14 @@ SILENCE = 60.0  # seconds until the same problem is worth another line in the lo
 
 
 class Region:
-    """This addon's handle on the region, and its service where no other process is that."""
+    """This addon's handle on the region, and its service where no other process is that.
 
-    def __init__(self, wishes):
+    `on_open` is called with the store before anybody is told where it is.
+    """
+
+    def __init__(self, wishes, on_open=None):
         self.wishes = wishes
+        self.on_open = on_open
         self.store = None  # of the service, or of a follower
         self._service = None
         self._due = AT_ONCE  # when to try to become the service
@@ -87,15 +91,20 @@ class Region:
         except ipcdatastore.ServiceRunningError as error:
             if self.store is None:
                 self._follow(error.holder)
-                places.publish(self.place)
+                self._publish()
             return
         if self.store is not None:
             self.store.close()
         self._service, self.store = service, service.store
         _finish_move(self)
         self._told = None
-        places.publish(self.place)
+        self._publish()
         log.info(self._opened())
+
+    def _publish(self):
+        if self.on_open is not None:
+            self.on_open(self.store)
+        places.publish(self.place)
 
     def _follow(self, holder):
         """Another Kodi, or a program, looks after the region: use it, and take over when that one ends."""
@@ -211,7 +220,7 @@ def move(old, new_wishes):
     aside = path[: -len(SUFFIX)] + ".moving" + SUFFIX
     places.publish(places.MOVING)
     old.close(published=places.MOVING)
-    new = Region(new_wishes)
+    new = Region(new_wishes, old.on_open)
     try:
         _note(aside)
         os.rename(path, aside)
@@ -225,7 +234,7 @@ def move(old, new_wishes):
         if os.path.exists(aside):
             os.rename(aside, path)
         _forget_note()
-        stays = Region(old.wishes)
+        stays = Region(old.wishes, old.on_open)
         stays.tell(f"the store stays where it was, since it could not be moved: {error}")
         stays.tick()
         return stays

@@ -3,7 +3,7 @@
 from collections import namedtuple
 
 import xbmcaddon
-from ipc import places
+from ipc import kodi, places
 
 import ipcdatastore
 
@@ -11,7 +11,7 @@ MIB = 1 << 20
 
 Wishes = namedtuple(
     "Wishes",
-    "start place problem max_size persist flush_interval skin_bridge skin_patterns serve_video show_data",
+    "start place problem address max_size persist flush_interval skin_bridge skin_patterns serve_video show_data",
 )
 # A change of one of these means another region, or the same one opened anew; the rest is looked at all the time.
 OF_THE_REGION = ("start", "place", "max_size", "persist", "flush_interval")
@@ -28,6 +28,7 @@ def read():
         start=_flag(setting("startserver")),
         place=place,
         problem=problem,
+        address=kodi.address_of(places.SERVICE, *kodi.DEFAULT_ADDRESS),
         max_size=_number(setting("maxsize"), 64) * MIB,
         persist=_flag(setting("persist")),
         flush_interval=float(_number(setting("flush_interval"), 60)),

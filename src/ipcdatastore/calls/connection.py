@@ -183,6 +183,8 @@ class Connection:
     def _send_rest(self, kind: int, number: int, payload: Any, timeout: Any, deadline: Optional[float]) -> None:
         """Put in a request that has no room now, as the server makes some."""
         words, requests = self._words, self._requests
+        if deadline is None and timeout is not None:
+            deadline = time.monotonic() + timeout
         done, complete = -1, False
         # Said before the room is looked at: the server rings when it has made some after that look.
         words[CLIENT_WANTS_ROOM] = 1

@@ -105,11 +105,15 @@ class Link:
 
     def available(self) -> bool:
         """Whether a server has the object now. Costs a few microseconds."""
+        return self.server_id is not None
+
+    @property
+    def server_id(self) -> Optional[bytes]:
+        """The server that has the object now, None if none has. Each that ever was has another one."""
         try:
-            self._find()
+            return self._find()[1].id  # type: ignore[no-any-return]
         except ServerUnavailableError:
-            return False
-        return True
+            return None
 
     def wait(self, seconds: float) -> None:
         """Wait until a server has the object; ``ServerUnavailableError`` after so many seconds."""
