@@ -41,7 +41,12 @@ class ObjectInfo(_Fields):
 
 
 def objects(directory: Any = None) -> List[ObjectInfo]:
-    """The objects that are served in `directory` now, by name. No lock is waited for."""
+    """The objects that are served in `directory` now, by name. No lock is waited for.
+
+    >>> with ipcdatastore.serve_object("docs", [3, 1]):
+    ...     [(found.name, found.clients, found.calls) for found in ipcdatastore.objects()]
+    [('docs', 0, 0)]
+    """
     base = place.resolve_directory(directory)
     found = []
     for name in files.names(base):

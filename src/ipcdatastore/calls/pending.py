@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 class PendingCall:
-    """A call under way: ``result()`` waits for it, and so does ``await`` in a coroutine. From any thread."""
+    """A call under way: ``result()`` waits for it, and so does ``await`` in a coroutine. From any thread.
+
+    >>> with ipcdatastore.serve_object("docs", [3, 1]).start():
+    ...     call = ipcdatastore.connect("docs").count.submit(3)
+    ...     call.result()
+    1
+    """
 
     __slots__ = ("_connection", "_error", "_finding", "_timeout", "_value", "_what", "number")
 

@@ -69,7 +69,12 @@ def _again(name: str, directory: str, timeout: Optional[float]) -> Proxy:
 
 
 def link(proxy: Proxy) -> Link:
-    """The :class:`Link` through which `proxy` reaches its object."""
+    """The :class:`Link` through which `proxy` reaches its object.
+
+    >>> with ipcdatastore.serve_object("docs", [3, 1]).start():
+    ...     ipcdatastore.link(ipcdatastore.connect("docs")).available()
+    True
+    """
     return proxy._link  # type: ignore[no-any-return]
 
 
