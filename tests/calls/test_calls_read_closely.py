@@ -22,6 +22,7 @@ class Odd:
 
     def __init__(self):
         self.calls = 0
+        self.go_on = threading.Event()
 
     def unavailable(self):
         self.calls += 1
@@ -39,7 +40,7 @@ class Odd:
     def count(self, number, pause=None):
         for each in range(number):
             if pause is not None and each == pause:
-                time.sleep(PATIENCE)
+                self.go_on.wait(PATIENCE)
             yield each
 
     def large(self, number, size):
@@ -134,7 +135,7 @@ def serve_odd(directory):
     from calls.test_calls_read_closely import Odd
 
     with ipcdatastore.serve_object("odd", Odd(), directory=directory) as server:
-        say("ready")
+        say("ready")  # noqa: F821 - the child's
         server.run_forever()
 
 
@@ -156,7 +157,7 @@ def test_a_method_that_exits_ends_its_server_not_its_client(directory, start):
 
 @pytest.mark.parametrize("kind", ODD)
 def test_exceptions_with_odd_innards(thing, kind):
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is what it is about
+    with pytest.raises(Exception) as caught:
         thing.odd(kind)
     assert isinstance(
         caught.value, (ODD[kind] if isinstance(ODD[kind], type) else SyntaxError, ipcdatastore.RemoteError)
@@ -164,13 +165,14 @@ def test_exceptions_with_odd_innards(thing, kind):
     assert thing.give(kind) == kind
 
 
-def test_a_time_out_holds_for_items_too(thing):
+def test_a_time_out_holds_for_items_too(thing, odd):
     stream = thing.count.within(BRIEFLY)(10, 1)
     assert next(stream) == 0
     with pytest.raises(ipcdatastore.CallTimeoutError):
         next(stream)
     with pytest.raises(ipcdatastore.ServerUnavailableError, match="given up"):
         next(stream)
+    odd.go_on.set()
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 2000, 2046, 2047, 2048])
