@@ -13,6 +13,7 @@ import pytest
 
 import ipcdatastore
 from ipcdatastore import errors, place
+from ipcdatastore.calls.proxy import Method
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "guide.md"
@@ -147,7 +148,7 @@ def test_every_way_to_call_is_spoken_of():
         "submit",
         "within",
     }
-    kinds = (ipcdatastore.Link, ipcdatastore.calls.proxy.Method)
+    kinds = (ipcdatastore.Link, Method)
     assert {name for name in names if not any(hasattr(kind, name) for kind in kinds)} == set()
     functions = {name for name, module in ipcdatastore._LAZY.items() if module == "calls"} - {"ObjectInfo"}
     functions -= {"RemoteTraceback"}  # what one meets in a traceback

@@ -97,7 +97,7 @@ class IPCServer(threading.Thread):
 
     def _shut_in_time(self):
         """A call that runs is finished first. One that does not end keeps nobody, nor one that wants this itself."""
-        inside = self._server is not None and _serves(self._server, threading.get_ident())
+        inside = self._server is not None and self._server._serves_here()
         end = threading.Thread(target=self._shut, daemon=True)
         try:
             end.start()
@@ -119,11 +119,6 @@ class IPCServer(threading.Thread):
         if server is not None:
             server.stop()
             kodi.log(f"not serving at {self.uri} any more")
-
-
-def _serves(server, thread):
-    """Whether that is one of the threads in which its calls run."""
-    return server.owner == thread or (server._pool is not None and thread in server._pool.idents)
 
 
 def _known(serializer):

@@ -97,12 +97,12 @@ def _run(batch: Batch) -> List[BatchCall]:
         for call in waiting:
             call.settle(None, error)
         raise
-    for call, (kind, payload) in zip(waiting, answers):
+    for call, (name, _, _), (kind, payload) in zip(waiting, calls, answers):
         try:
             if kind == layout.ERROR:
-                call.settle(None, restore(payload, messages))
+                call.settle(None, restore(payload, messages, name))
             else:
-                call.settle(messages.read_result(kind, payload, "a batch"), None)
+                call.settle(messages.read_result(kind, payload, name), None)
         except DecodeError as error:
             call.settle(None, error)
     return waiting

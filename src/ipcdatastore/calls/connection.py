@@ -155,7 +155,7 @@ class Connection:
         if kind & ~7 == layout.VALUE:
             return self.messages.read_result(kind, payload, what)
         if kind == layout.ERROR:
-            raise restore(payload, self.messages)
+            raise restore(payload, self.messages, what)
         if kind == layout.STREAM:
             from .stream import RemoteIterator
 

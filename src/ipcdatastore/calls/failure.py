@@ -96,13 +96,13 @@ def _exact(text: str) -> str:
 
 
 # --- at the client -----------------------------------------------------------------------------------
-def restore(payload: Any, messages: Messages) -> Exception:
-    """The exception that a response brings."""
+def restore(payload: Any, messages: Messages, what: str) -> Exception:
+    """The exception that a response of the method `what` brings."""
     try:
         carried, name, message, text = messages.loads(payload)
     except Exception as error:  # noqa: BLE001 - a damaged response
         return DecodeError(
-            f"what {messages.name} raised cannot be read: {error}; call again",
+            f"what {messages.name}.{what} raised cannot be read: {error}; call again",
             key=messages.name,
             module=None,
             name=None,
@@ -116,7 +116,7 @@ def restore(payload: Any, messages: Messages) -> Exception:
     except Exception:  # noqa: BLE001 - its class may not be importable here, or wants other arguments
         found = None
     if not isinstance(found, Exception):
-        found = RemoteError(f"{messages.name} raised {name}: {message}", type_name=name)
+        found = RemoteError(f"{messages.name}.{what} raised {name}: {message}", type_name=name)
     raised: Exception = found
     # Not by assignment: a class may refuse those, as a frozen dataclass does.
     BaseException.__dict__["__cause__"].__set__(raised, RemoteTraceback(text))

@@ -25,7 +25,7 @@ def is_served_by_this_thread(server_id: bytes) -> bool:
     """Whether the server of that id is one that this very thread runs, so that it cannot answer."""
     reference = servers.get(server_id)
     server = None if reference is None else reference()
-    return server is not None and server.is_busy_here()
+    return server is not None and server._is_alone_here()
 
 
 def _after_fork_in_child() -> None:

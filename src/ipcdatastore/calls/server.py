@@ -167,7 +167,7 @@ class ObjectServer:
         if self._closed:
             return
         self._ring()
-        if self._serving._is_owned() or (self._crew is not None and get_ident() in self._crew.idents):
+        if self._serves_here():
             return
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -186,7 +186,7 @@ class ObjectServer:
             self._shared.close()
 
     # --- one turn ------------------------------------------------------------------------------------
-    def enter(self) -> None:
+    def _enter(self) -> None:
         """Become the thread that serves."""
         if self._closed:
             raise self._is_closed()
@@ -199,7 +199,7 @@ class ObjectServer:
             )
         self.running = True
 
-    def leave(self) -> None:
+    def _leave(self) -> None:
         """End of that; of everything, if somebody said so meanwhile."""
         self.running = False
         if self._serving._is_owned():
@@ -289,7 +289,11 @@ class ObjectServer:
     def _is_closed(self) -> ClosedError:
         return ClosedError(f"the server of {self.name!r} was stopped; make another with `serve_object`")
 
-    def is_busy_here(self) -> bool:
+    def _serves_here(self) -> bool:
+        """Whether this thread serves: it is a method of the object, or a signal handler, that asks."""
+        return bool(self._serving._is_owned()) or (self._crew is not None and get_ident() in self._crew.idents)
+
+    def _is_alone_here(self) -> bool:
         """Whether this thread is the only one that could answer."""
         return bool(self._serving._is_owned()) and self._crew is None
 
@@ -312,15 +316,15 @@ class _Turn:
 
     def __enter__(self) -> None:
         try:
-            self._server.enter()
+            self._server._enter()
         except ArgumentError:
             raise
         except BaseException:  # a signal, as soon as the lock is taken
-            self._server.leave()
+            self._server._leave()
             raise
 
     def __exit__(self, *exc: object) -> None:
-        self._server.leave()
+        self._server._leave()
 
 
 def serve_object(

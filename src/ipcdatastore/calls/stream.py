@@ -54,7 +54,7 @@ class RemoteIterator:
             raise StopIteration
         messages = self._connection.messages
         if kind == layout.ERROR:
-            raise restore(payload, messages)
+            raise restore(payload, messages, self._what)
         return messages.read_result(kind, payload, self._what)
 
     def _ask(self) -> None:
