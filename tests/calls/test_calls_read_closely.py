@@ -131,28 +131,13 @@ def test_what_is_no_exception_ends_nobody(thing, kind, way):
     assert thing.give(1) == 1
 
 
-def serve_odd(directory):
-    from calls.test_calls_read_closely import Odd
-
-    with ipcdatastore.serve_object("odd", Odd(), directory=directory) as server:
-        say("ready")  # noqa: F821 - the child's
-        server.run_forever()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_method_that_exits_ends_its_server_not_its_client(directory, start):
-    server = start(serve_odd, directory)
-    assert server.hear() == "ready"
-    thing = ipcdatastore.connect("odd", directory=directory, timeout=PATIENCE)
+def test_a_method_that_exits_ends_neither_end(thing):
     pending = thing.end.submit("exit")
     for _ in range(2):
-        with pytest.raises(ipcdatastore.RemoteError, match="SystemExit") as caught:
+        with pytest.raises(ipcdatastore.RemoteError, match=r"odd\.end raised SystemExit: 3") as caught:
             pending.result()
     assert caught.value.type_name == "SystemExit"
-    assert server.process.wait(PATIENCE) == 3
-    with pytest.raises(ipcdatastore.ServerUnavailableError):
-        thing.give(1)
-    ipcdatastore.link(thing).close()
+    assert thing.give(1) == 1
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -188,7 +173,7 @@ def test_every_item_that_is_small_enough_comes(directory, size):
 def test_a_stream_that_the_server_does_not_know_is_an_error(thing):
     stream = thing.count(10)
     stream._number += 1
-    with pytest.raises(ipcdatastore.EncodeError, match="no stream"):
+    with pytest.raises(ipcdatastore.ClosedError, match="no stream"):
         next(stream)
 
 
@@ -310,3 +295,97 @@ def test_an_end_that_cannot_wake_is_not_waited_for(directory, odd):
         server._shared.words[layout.WAKES] = 0
         assert subprocess.run(run, check=True, timeout=PATIENCE, stdout=subprocess.PIPE).stdout == b"None\n"
     eventually(lambda: left_in(directory) == [])
+
+
+# --- what a new user found --------------------------------------------------------------------------------
+def test_a_stream_whose_server_goes_has_begun(directory):
+    with ipcdatastore.serve_object("odd", Odd(), directory=directory).start():
+        link = ipcdatastore.Link("odd", directory, PATIENCE)
+        stream = link.proxy.count(1000)
+        assert next(stream) == 0
+    for _ in range(2):
+        with pytest.raises(ipcdatastore.ServerUnavailableError) as caught:
+            while True:
+                next(stream)
+        assert caught.value.started
+    link.close()
+
+
+def test_a_stream_in_a_coroutine(thing):
+    async def read():
+        return [number async for number in thing.count(1000)]
+
+    assert asyncio.run(read()) == list(range(1000))
+
+    async def fail():
+        async for _ in thing.large(1, -1):
+            raise AssertionError("an item")
+
+    with pytest.raises(ValueError, match="negative"):
+        asyncio.run(fail())
+
+
+def test_a_stream_that_threads_share(thing):
+    stream, found = thing.count(2000), []
+    threads = [threading.Thread(target=lambda: found.extend(stream)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == list(range(2000))
+
+
+@pytest.mark.parametrize(("name", "value"), [("portion", 0), ("portion", "a"), ("timeout", 0), ("timeout", "5")])
+def test_settings_of_a_link_are_checked(thing, name, value):
+    with pytest.raises(ipcdatastore.ArgumentError, match=name):
+        setattr(ipcdatastore.link(thing), name, value)
+
+
+@pytest.mark.parametrize("wait", [None, "a", -1])
+def test_a_wait_that_is_none(directory, wait):
+    with pytest.raises(ipcdatastore.ArgumentError, match="`wait`"):
+        ipcdatastore.connect("odd", directory=directory, wait=wait)
+
+
+def test_what_is_no_proxy_has_no_link():
+    with pytest.raises(ipcdatastore.ArgumentError, match="not 5"):
+        ipcdatastore.link(5)
+
+
+def test_a_batch_sets_nothing(thing):
+    with pytest.raises(ipcdatastore.ArgumentError, match="methods only"):
+        ipcdatastore.link(thing).batch().volume = 9
+
+
+def test_a_portion_goes_along(thing):
+    ipcdatastore.link(thing).portion = 7
+    assert ipcdatastore.link(pickle.loads(pickle.dumps(thing))).portion == 7
+
+
+def test_every_keyword_is_the_methods(directory):
+    class Named:
+        def names(this, **names):  # noqa: N805 - that is what it is about
+            return names
+
+    with ipcdatastore.serve_object("named", Named(), directory=directory).start():
+        thing = ipcdatastore.connect("named", directory=directory, timeout=PATIENCE)
+        assert thing.names(self=1, name=2, kind=3) == {"self": 1, "name": 2, "kind": 3}
+        assert thing.names.submit(self=1).result() == {"self": 1}
+        ipcdatastore.link(thing).close()
+
+
+def test_coroutine_functions_are_not_exposed(directory):
+    class Later:
+        async def later(self):
+            return 1
+
+        async def items(self):
+            yield 1
+
+        def now(self):
+            return 1
+
+    with ipcdatastore.serve_object("later", Later(), directory=directory).start():
+        thing = ipcdatastore.connect("later", directory=directory, timeout=PATIENCE)
+        assert dir(thing) == ["now"]
+        ipcdatastore.link(thing).close()

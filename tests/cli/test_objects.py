@@ -183,11 +183,11 @@ def test_what_the_method_raises_is_one_line(run, library, call, complaint):
 
 
 def test_a_method_that_exits_ends_nobody_else(directory):
-    with ipcdatastore.serve_object("library", Library(), directory=directory) as server:
+    with ipcdatastore.serve_object("library", Library(), directory=directory).start() as server:
         process = start(directory, "call", "library", "end", stderr=subprocess.PIPE)
-        with pytest.raises(SystemExit):
-            server.run_forever()
-    assert process.communicate()[1] == b"ipcdatastore: library.end raised SystemExit: 7\n"
+        told = process.communicate()[1]
+        assert server.running
+    assert told == b"ipcdatastore: library.end raised SystemExit: 7\n"
     assert process.returncode == NOT_FOUND
 
 

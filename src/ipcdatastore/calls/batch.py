@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import DecodeError
+from ..errors import ArgumentError, DecodeError
 from . import layout
 from .failure import restore
 
@@ -71,6 +71,13 @@ class Batch:
             return call
 
         return add
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            raise ArgumentError(
+                f"a batch has methods only, so {name!r} was not set: set it at the proxy", name="name", value=name
+            )
+        object.__setattr__(self, name, value)
 
     def __enter__(self) -> Batch:
         return self

@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, FrozenSet, Iterable, Optional
 
+CO_COROUTINE, CO_ASYNC_GENERATOR = 0x80, 0x200  # as in `inspect`
 MARK = "__ipcdatastore_exposed__"
 ONEWAY = "__ipcdatastore_oneway__"
 
@@ -60,7 +61,11 @@ class Exposed:
         self.methods = frozenset(
             name
             for name, member in members.items()
-            if (name in marked or not marked) and name not in properties and name not in chosen and callable(member)
+            if (name in marked or not marked)
+            and name not in properties
+            and name not in chosen
+            and callable(member)
+            and not _is_coroutine_function(member)
         )
         self.oneway = frozenset(name for name in self.methods if getattr(_function(members[name]), ONEWAY, False))
         self.attributes: FrozenSet[str] = chosen | (marked & properties)
@@ -116,18 +121,21 @@ class Exposed:
     def set(self, name: str, value: Any) -> None:
         """Give an exposed attribute a value."""
         if name not in self.writable:
-            raise self._refused(name)
+            raise not_exposed(type(self.object).__qualname__, name, (), self.writable, writing=True)
         setattr(self.object, name, value)
 
     def _refused(self, name: Any) -> NotExposedError:
         return not_exposed(type(self.object).__qualname__, name, self.methods, self.attributes)
 
 
-def not_exposed(kind: str, name: Any, methods: Iterable[str], attributes: Iterable[str]) -> NotExposedError:
+def not_exposed(
+    kind: str, name: Any, methods: Iterable[str], attributes: Iterable[str], *, writing: bool = False
+) -> NotExposedError:
     """The error for a name that cannot be used from outside."""
+    how = " for writing" if writing else ""
     there = sorted({*methods, *attributes})
     shown = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "")
-    return NotExposedError(f"{kind} exposes no {name!r} (or not for writing): it has {shown}", name=name)
+    return NotExposedError(f"{kind} exposes no {name!r}{how}: it has {shown}", name=name)
 
 
 def _checked(attributes: Iterable[str]) -> FrozenSet[str]:
@@ -183,6 +191,12 @@ def _summary(documented: Any) -> str:
         return (inspect.getdoc(documented) or "").strip().partition("\n")[0] if documented is not None else ""
     except Exception:  # noqa: BLE001 - whatever a descriptor of its own kind raises
         return ""
+
+
+def _is_coroutine_function(member: Any) -> bool:
+    """``async def`` methods are left out: there is no loop to run them in."""
+    code = getattr(getattr(member, "__func__", member), "__code__", None)
+    return bool(getattr(code, "co_flags", 0) & (CO_COROUTINE | CO_ASYNC_GENERATOR))
 
 
 def _is_function(member: Any) -> bool:

@@ -125,7 +125,7 @@ class Shared:
 
     def __del__(self) -> None:
         lock = getattr(self, "_lock", None)
-        if lock is not None:
+        if lock is not None and _open_files is not None:  # Python may be at its end
             self._lock = None  # who is collected along with it may still ask
             _open_files.discard(lock)
             lock.close()

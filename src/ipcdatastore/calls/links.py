@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .proxy import Proxy
 
 PORTION = 64
+MOST_ITEMS = 10_000
 LOOK_FOR_SERVER = 0.01  # seconds between two looks while a server is waited for
 SERVERS_TRIED = 3  # one after the other, for one call that none of them began
 _links: weakref.WeakSet[Link] = weakref.WeakSet()  # those of this interpreter, for a fork
@@ -44,25 +45,49 @@ class Link:
         "_description",
         "_finding",
         "_local",
+        "_portion",
         "_server",
+        "_timeout",
         "directory",
         "name",
         "path",
-        "portion",
-        "timeout",
     )
 
-    def __init__(self, name: str, directory: Any = None, timeout: Optional[float] = None) -> None:
+    def __init__(
+        self, name: str, directory: Any = None, timeout: Optional[float] = None, portion: int = PORTION
+    ) -> None:
         self.name = name
         self.directory = place.resolve_directory(directory)
         self.path = files.directory_of(name, self.directory)
-        self.timeout = check_timeout(timeout)
-        self.portion = PORTION
+        self.timeout = timeout
+        self.portion = portion
         self._finding = RLock()
         self._description: Any = None
         self._local = ThreadLocal()
         self._server: Any = None
         _links.add(self)
+
+    @property
+    def timeout(self) -> Optional[float]:
+        """Seconds for each call; None: as long as it takes."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: Optional[float]) -> None:
+        self._timeout: Optional[float] = check_timeout(seconds)
+
+    @property
+    def portion(self) -> int:
+        """How many items of a generator may be asked for at once."""
+        return self._portion
+
+    @portion.setter
+    def portion(self, items: int) -> None:
+        if type(items) is not int or not 1 <= items <= MOST_ITEMS:
+            raise ArgumentError(
+                f"`portion` is a number of items from 1 to {MOST_ITEMS:,}, not {items!r}", name="portion", value=items
+            )
+        self._portion = items
 
     # --- connections ---------------------------------------------------------------------------------
     def connection(self) -> Connection:
@@ -132,6 +157,8 @@ class Link:
 
     def wait(self, seconds: float) -> None:
         """Wait until a server has the object; ``ServerUnavailableError`` after so many seconds."""
+        if type(seconds) not in (int, float) or not seconds >= 0:
+            raise ArgumentError(f"`wait` is a number of seconds, not {seconds!r}", name="wait", value=seconds)
         deadline = time.monotonic() + seconds
         while not self.available():
             left = deadline - time.monotonic()
@@ -210,7 +237,7 @@ class Link:
         return Batch(self)
 
     def __reduce__(self) -> Tuple[Callable[..., Link], Tuple[Any, ...]]:
-        return Link, (self.name, self.directory, self.timeout)
+        return Link, (self.name, self.directory, self.timeout, self.portion)
 
     def __repr__(self) -> str:
         return f"<Link to {self.name!r} in {self.directory}>"

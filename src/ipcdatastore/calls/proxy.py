@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import ArgumentError
 from . import layout
 from .layout import CALL
 from .links import Link, check_timeout
@@ -55,7 +56,7 @@ class Proxy:
 
     def __reduce__(self) -> Tuple[Callable[..., Proxy], Tuple[Any, ...]]:
         link = self._link
-        return _again, (link.name, link.directory, link.timeout)
+        return _again, (link,)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Proxy) and other._link.path == self._link.path
@@ -64,8 +65,8 @@ class Proxy:
         return hash(self._link.path)
 
 
-def _again(name: str, directory: str, timeout: Optional[float]) -> Proxy:
-    return Proxy(Link(name, directory, timeout))
+def _again(found: Link) -> Proxy:
+    return Proxy(found)
 
 
 def link(proxy: Proxy) -> Link:
@@ -75,6 +76,8 @@ def link(proxy: Proxy) -> Link:
     ...     ipcdatastore.link(ipcdatastore.connect("docs")).available()
     True
     """
+    if not isinstance(proxy, Proxy):
+        raise ArgumentError(f"`link` is for what `connect` gives, not {proxy!r}", name="proxy", value=proxy)
     return proxy._link  # type: ignore[no-any-return]
 
 
@@ -89,7 +92,7 @@ class Method:
         self._timeout = timeout
         self.__name__ = name
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+    def __call__(self, /, *arguments: Any, **keywords: Any) -> Any:
         """Call the method there, and wait for what it returns, or raises."""
         link = self._link
         timeout = self._timeout
@@ -99,14 +102,14 @@ class Method:
             return link.tell(self.__name__, arguments, keywords, timeout)
         return link.ask(CALL, self.__name__, arguments, keywords, timeout)
 
-    def oneway(self, *arguments: Any, **keywords: Any) -> None:
+    def oneway(self, /, *arguments: Any, **keywords: Any) -> None:
         """Have the method called, and do not wait. Whatever it returns or raises is dropped.
 
         It is done after all that this thread asked for before; it is lost if the server ends before it begins.
         """
         self._link.tell(self.__name__, arguments, keywords, self._seconds())
 
-    def submit(self, *arguments: Any, **keywords: Any) -> PendingCall:
+    def submit(self, /, *arguments: Any, **keywords: Any) -> PendingCall:
         """Have the method called, and go on: a :class:`PendingCall` gives the result later, and can be awaited."""
         return self._link.submit(CALL, self.__name__, arguments, keywords, self._seconds())  # type: ignore[no-any-return]
 

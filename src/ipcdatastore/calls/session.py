@@ -11,7 +11,7 @@ import time
 from _thread import allocate_lock
 from time import perf_counter_ns
 
-from ..errors import EncodeError, RemoteError, TooLargeError
+from ..errors import ClosedError, EncodeError, RemoteError, TooLargeError
 from ..platform import fence
 from . import files, layout
 from .doze import Bell, full_fence
@@ -167,7 +167,7 @@ class Session:
             answer = self._run(kind, method, arguments, keywords)
         except BaseException as error:  # noqa: BLE001 - it is the caller's
             failed, answer = True, (layout.ERROR, self._error(error))
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            if isinstance(error, KeyboardInterrupt):
                 ending = error  # and the server's
         self._respond(kind, number, *answer)
         self._owed = None
@@ -254,7 +254,7 @@ class Session:
         stream = self._streams.get(number)
         items: List[Tuple[int, Any]] = []
         if stream is None:
-            raise EncodeError(f"there is no stream {number} any more: call the method again", key=number)
+            raise ClosedError(f"there is no stream {number} any more: call the method again")
         messages, large = self._board.messages, self._board.facts.limit >> 1
         # Another item has room for sure, and what the stream may end with.
         most_bytes = large - 2 * layout.PART.size
