@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .session import Session
 
+SIGNAL_TICK = 0.1  # seconds between two moments in which the calling thread runs the handlers of signals
 PER_TURN = 32  # requests of one client, after which the others are looked at
 
 
@@ -45,7 +46,7 @@ class Crew:
                 if thread is None:
                     break  # fewer then
                 threads.append(thread)
-            self._work(stop)
+            self._work(stop, SIGNAL_TICK)
         finally:
             stop()
             for thread in threads:
@@ -53,16 +54,21 @@ class Crew:
         if self._error is not None:
             raise self._error
 
-    def _work(self, stop: Callable[[], None]) -> None:
+    def _work(self, stop: Callable[[], None], patience: float = -1) -> None:
         ident = get_ident()
         self.idents.add(ident)
         try:
             while True:
-                with self._lead:
+                # Not for ever: a signal may have come to another thread, and its handler waits for the main one.
+                if not self._lead.acquire(True, patience):
+                    continue
+                try:
                     session = self._find(bool(self._serving))
                     if session is None:
                         return
                     self._serving.add(ident)
+                finally:
+                    self._lead.release()
                 try:
                     self._serve(session)
                 finally:
