@@ -48,20 +48,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .calls import (
-        Link,
-        ObjectInfo,
-        ObjectServer,
-        PendingCall,
-        Proxy,
-        RemoteTraceback,
-        connect,
-        expose,
-        link,
-        objects,
-        remote_traceback,
-        serve_object,
-    )
+    from .calls.exposed import expose
+    from .calls.failure import RemoteTraceback, remote_traceback
+    from .calls.links import Link
+    from .calls.listing import ObjectInfo, objects
+    from .calls.pending import PendingCall
+    from .calls.proxy import Proxy, connect, link
+    from .calls.server import ObjectServer, serve_object
     from .locks import NamedLock
     from .opening import open
     from .restore import Restored
@@ -72,23 +65,23 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Event": "watching",
-    "Link": "calls",
+    "Link": "calls.links",
     "NamedLock": "locks",
-    "ObjectInfo": "calls",
-    "ObjectServer": "calls",
-    "PendingCall": "calls",
-    "Proxy": "calls",
-    "RemoteTraceback": "calls",
+    "ObjectInfo": "calls.listing",
+    "ObjectServer": "calls.server",
+    "PendingCall": "calls.pending",
+    "Proxy": "calls.proxy",
+    "RemoteTraceback": "calls.failure",
     "Restored": "restore",
     "Service": "service",
     "Watch": "watching",
-    "connect": "calls",
-    "expose": "calls",
-    "link": "calls",
-    "objects": "calls",
+    "connect": "calls.proxy",
+    "expose": "calls.exposed",
+    "link": "calls.proxy",
+    "objects": "calls.listing",
     "open": "opening",
-    "remote_traceback": "calls",
-    "serve_object": "calls",
+    "remote_traceback": "calls.failure",
+    "serve_object": "calls.server",
 }
 
 

@@ -41,7 +41,6 @@ IMAGE_CHUNK = struct.Struct("=II")  # first slot (word index), slots
 IMAGE_FOOTER = struct.Struct("=QQQQQQIIIIIIII8s")
 VOID = 255  # the type in an entry that says "this slot holds nothing"
 
-_SERIALIZER_NAMES = {number: name for name, number in layout.SERIALIZERS.items()}
 _FLUSH = 1 << 20
 _PLAUSIBLE_TYPE = 32  # salvage takes no record of a larger type for one
 
@@ -280,7 +279,7 @@ class Image:
                 f"{IMAGE_READ_VERSION}: upgrade ipcdatastore here",
                 path=path,
             )
-        if serializer not in _SERIALIZER_NAMES or clock not in (
+        if serializer not in layout.serializer_names or clock not in (
             platform.CLOCK_BOOTTIME,
             platform.CLOCK_MONOTONIC,
             platform.CLOCK_WALL,
@@ -290,7 +289,7 @@ class Image:
                 "upgrade ipcdatastore here",
                 path=path,
             )
-        self.serializer = _SERIALIZER_NAMES[serializer]
+        self.serializer = layout.serializer_names[serializer]
         self.region_id = region_id
         self.name = name[:name_length].decode("utf-8", "replace")
         self._raw = raw

@@ -41,6 +41,7 @@ STATIC_CRC_WORD = STATIC.size // 4
 STATIC_CRC = struct.Struct("=I")
 
 SERIALIZERS = {"pickle": 1, "json": 2, "raw": 3}
+serializer_names = {number: name for name, number in SERIALIZERS.items()}
 
 # --- dynamic header words (word indexes) -------------------------------------------------------------
 LENGTH = 24  # published length of the file, in pages

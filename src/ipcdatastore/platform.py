@@ -297,6 +297,14 @@ def begin_sync(fd: int, offset: int, length: int) -> None:
             return  # a hint that was not taken
 
 
+def discard(path: str) -> None:
+    """Delete a file, if it is there and that can be done."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return
+
+
 def file_system(path: str) -> str:
     """The type of the file system that holds `path` (``"tmpfs"``), ``""`` where the system does not tell."""
     best, kind = "", ""

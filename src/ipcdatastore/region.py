@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 INITIAL_PAGES = 1
 CHECK_NS = 100_000_000
-_SERIALIZER_NAMES = {number: name for name, number in layout.SERIALIZERS.items()}
 
 
 class StaticHeader:
@@ -210,13 +209,13 @@ def read_static(raw: bytes, path: str) -> StaticHeader:
             path=path,
             problems=("static header",),
         )
-    if serializer not in _SERIALIZER_NAMES or clock != platform.CLOCK:
+    if serializer not in layout.serializer_names or clock != platform.CLOCK:
         raise FormatError(
             f"the region {path} uses serializer {serializer} and clock {clock}, unknown to this release or system; "
             "upgrade ipcdatastore here, or use another name",
             path=path,
         )
-    return StaticHeader(write, _SERIALIZER_NAMES[serializer], seed, region_id, boot, created)
+    return StaticHeader(write, layout.serializer_names[serializer], seed, region_id, boot, created)
 
 
 def is_stale(path: str) -> bool:
@@ -263,10 +262,10 @@ def create(path: str, policy: Policy, *, replace: bool, fill: Optional[Callable[
     except FileExistsError:  # somebody else's creation lock was another file: his region is as good
         os.unlink(temporary)
     except DatastoreError:
-        _discard(temporary)
+        platform.discard(temporary)
         raise
     except OSError as error:
-        _discard(temporary)
+        platform.discard(temporary)
         raise PlaceError(
             f"the region {path} cannot be created: {error.strerror}; free space there, or choose another directory",
             path=path,
@@ -344,11 +343,4 @@ def remove_leftovers(path: str) -> None:
     directory, name = os.path.split(path)
     for entry in os.listdir(directory):
         if entry.startswith(name + ".") and entry.endswith(".new"):
-            _discard(os.path.join(directory, entry))
-
-
-def _discard(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        return
+            platform.discard(os.path.join(directory, entry))

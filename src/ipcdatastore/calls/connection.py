@@ -138,7 +138,7 @@ class Connection:
 
     def server_lives(self) -> bool:
         """Whether the server answers calls."""
-        return bool(self.server_words[STATE] == SERVING) and self._server.maker_lives()
+        return files.serves(self._server)
 
     # --- both ways -----------------------------------------------------------------------------------
     def ask(self, kind: int, name: str, arguments: Any, keywords: Any, timeout: Any, deadline: Any) -> Tuple[int, Any]:
@@ -244,9 +244,7 @@ class Connection:
                 self._put_all_aside()
                 self._touching = False
             finally:
-                self._receiving.release()
-                self._made_room()
-                self._appoint()
+                self._step_down()
 
     def _ring(self) -> None:
         # Any number that is not there now: what the server looks at is whether it has changed.
@@ -341,9 +339,7 @@ class Connection:
                     self._wait(seen, self._number, None, None)
                 self._touching = False
             finally:
-                self._receiving.release()
-                self._made_room()
-                self._appoint()
+                self._step_down()
             return
         waiter = allocate_lock()
         waiter.acquire()
@@ -397,9 +393,13 @@ class Connection:
                 self._touching = False
                 return kind, payload
         finally:
-            self._receiving.release()
-            self._made_room()
-            self._appoint()
+            self._step_down()
+
+    def _step_down(self) -> None:
+        """Lead no more."""
+        self._receiving.release()
+        self._made_room()
+        self._appoint()
 
     def _appoint(self) -> None:
         """Have one of those who wait look whether he leads now. Also he does so who goes: it may have been his turn."""

@@ -13,7 +13,7 @@ from zlib import crc32
 
 from .. import place, platform
 from ..errors import DatastoreError, FormatError, PlaceError, RegionDamagedError, RegionNotFoundError
-from ..layout import SERIALIZERS
+from ..layout import SERIALIZERS, serializer_names
 from ..lockfile import LockFile
 from . import layout
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import struct
     from typing import Any, List, Optional, Set, Tuple
 
-_NAMES_OF_SERIALIZERS = {number: name for name, number in SERIALIZERS.items()}
 LARGEST = 1 << 32  # bytes of a file
 FINISHED_LONG_AGO = 60.0  # seconds after which nobody is still making a file
 # Locks that a forked child must let go of, without unlocking; and that no collection of a cycle closes too early.
@@ -150,7 +149,7 @@ def make(path: str, static: bytes, size: int) -> Shared:
         if lock is not None:
             _open_files.discard(lock)
             lock.close()
-        _discard(temporary)
+        platform.discard(temporary)
         if isinstance(error, DatastoreError):
             raise
         raise PlaceError(
@@ -216,13 +215,6 @@ def attach(path: str) -> Shared:
         raise
 
 
-def _discard(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        return
-
-
 def _after_fork_in_child() -> None:
     for lock in list(_open_files):
         lock.close()
@@ -265,11 +257,11 @@ class ServerFacts:
         """The facts in a server's file."""
         fields = _static(shared, layout.SERVER_STATIC, layout.SERVER_MAGIC)
         serializer, workers, found, pid, limit, created = fields
-        if serializer not in _NAMES_OF_SERIALIZERS:
+        if serializer not in serializer_names:
             raise FormatError(
                 f"{shared.path} uses serializer {serializer}: upgrade ipcdatastore here", path=shared.path
             )
-        facts = cls(_NAMES_OF_SERIALIZERS[serializer], workers, limit)
+        facts = cls(serializer_names[serializer], workers, limit)
         facts.id, facts.pid, facts.created_ns = found, pid, created
         return facts
 
@@ -332,6 +324,11 @@ def remove_directory(path: str) -> None:
         os.rmdir(path)
     except OSError:
         return
+
+
+def serves(shared: Shared) -> bool:
+    """Whether the server that made this file answers calls."""
+    return bool(shared.words[layout.STATE] == layout.SERVING) and shared.maker_lives()
 
 
 def find_server(path: str) -> Optional[Tuple[Shared, ServerFacts]]:

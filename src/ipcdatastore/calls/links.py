@@ -15,7 +15,7 @@ from .. import place, platform
 from ..errors import ArgumentError, ServerUnavailableError
 from . import files, here, layout
 from .connection import Connection
-from .layout import ONEWAY, SERVING, STATE
+from .layout import ONEWAY
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 
@@ -118,7 +118,7 @@ class Link:
             try:
                 connection = Connection(self.name, self.path, shared, facts)
             except OSError:
-                if self._server_lives(shared):
+                if files.serves(shared):
                     raise
                 continue  # it has just stopped, and removed its directory
             self._local.connection = connection
@@ -127,16 +127,12 @@ class Link:
 
     def _find(self) -> Any:
         with self._finding:
-            if self._server is None or not self._server_lives(self._server[0]):
+            if self._server is None or not files.serves(self._server[0]):
                 self._server = None
                 self._server = files.find_server(self.path)
             if self._server is None:
                 raise self._unavailable()
             return self._server
-
-    @staticmethod
-    def _server_lives(shared: files.Shared) -> bool:
-        return bool(shared.words[STATE] == SERVING) and shared.maker_lives()
 
     def _unavailable(self) -> ServerUnavailableError:
         return ServerUnavailableError(
