@@ -26,15 +26,17 @@ import time
 from collections import deque
 
 from .invariants import Found
+from .programs import Programs
 
 FENCES = ("fence", "full", "release")
 
 
-class CallModel:
+class CallModel(Programs):
     """One scenario. Threads are (program, args, killable); `readers` says who never loads a location."""
 
     def __init__(self, cfg, init, world, threads, memory="sc", kills=0, ticks=0, goal=None, limit=4_000_000, **hooks):
-        self.cfg, self.memory, self.kills, self.ticks, self.goal, self.limit = cfg, memory, kills, ticks, goal, limit
+        super().__init__(cfg)
+        self.memory, self.kills, self.ticks, self.goal, self.limit = memory, kills, ticks, goal, limit
         self.threads = threads
         self.locs = sorted(init, key=repr)
         self.index = {loc: i for i, loc in enumerate(self.locs)}
@@ -44,39 +46,8 @@ class CallModel:
         reads = hooks.get("reads", lambda i, loc: True)
         self.readers = [tuple(i for i in range(len(threads)) if reads(i, loc)) for loc in self.locs]
         self.kept, self.numbers = [], {}
-        self.roots, self.next_node, self.actions, self.origin = {}, {}, [], []
         self.returns = self.fallbacks = 0
         self.performing = None
-
-    # ------------------------------------------------------------ programs
-    def root(self, program, args):
-        node = self.roots.get((program, args))
-        if node is None:
-            node = self.roots[program, args] = self.add_node(program, args, None, None)
-        return node
-
-    def advance(self, node, result):
-        following = self.next_node.get((node, result))
-        if following is None:
-            program, args = self.origin[node][:2]
-            following = self.next_node[node, result] = self.add_node(program, args, node, result)
-        return following
-
-    def add_node(self, program, args, parent, result):
-        self.origin.append((program, args, parent, result))
-        trace, at = [], len(self.origin) - 1
-        while self.origin[at][2] is not None:
-            trace.append(self.origin[at][3])
-            at = self.origin[at][2]
-        run = program(self.cfg, *args)
-        try:
-            action = next(run)
-            for value in reversed(trace):
-                action = run.send(value)
-        except StopIteration:
-            action = ("end",)
-        self.actions.append(action)
-        return len(self.actions) - 1
 
     # ------------------------------------------------------------ states
     def keep(self, thing):

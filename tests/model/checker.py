@@ -31,13 +31,14 @@ import time
 from collections import deque
 
 from .invariants import Found, check_crash, check_frozen
+from .programs import Programs
 from .recovery import recover
 
 # What only lock holders load.
 PRIVATE = {"dirty", "ver", "intent", "journal", "free", "log", "head", "kind", "slots", "count", "redo"}
 
 
-class Model:
+class Model(Programs):
     """One scenario. A thread's state is (node, legal, floors, seen, released, status).
 
     `node` is the place in the program; `legal` is (keys, values that may be answered) during a read; `floors`
@@ -59,7 +60,8 @@ class Model:
         reduce=True,
         repair=recover,
     ):
-        self.cfg, self.weak, self.kills, self.limit = cfg, weak, kills, limit
+        super().__init__(cfg)
+        self.weak, self.kills, self.limit = weak, kills, limit
         self.frozen, self.crash, self.reduce, self.repair = frozen, crash, reduce, repair
         # Public locations first: only they have a history and a part in what threads know.
         self.locs = sorted(init, key=lambda loc: (self.is_private(loc), repr(loc)))
@@ -73,42 +75,16 @@ class Model:
         # A state is a tuple of small numbers: memories, programs' places and threads are kept once.
         self.memories, self.memory_ids = [], {}
         self.thread_states, self.thread_ids = [], {}
-        self.roots, self.next_node, self.actions, self.origin, self.free_runner = {}, {}, [], [], []
+        self.free_runner = []
         self.checked, self.returns, self.fallbacks, self.performing = set(), 0, 0, None
 
     def is_private(self, loc):
         return self.reduce and (loc if isinstance(loc, str) else loc[0]) in PRIVATE
 
     # ------------------------------------------------------------ programs
-    def root(self, program, args):
-        node = self.roots.get((program, args))
-        if node is None:
-            node = self.roots[program, args] = self.add_node(program, args, None, None)
-        return node
-
-    def advance(self, node, result):
-        following = self.next_node.get((node, result))
-        if following is None:
-            program, args, _, _ = self.origin[node]
-            following = self.next_node[node, result] = self.add_node(program, args, node, result)
-        return following
-
     def add_node(self, program, args, parent, result):
-        self.origin.append((program, args, parent, result))
-        trace, at = [], len(self.origin) - 1
-        while self.origin[at][2] is not None:
-            trace.append(self.origin[at][3])
-            at = self.origin[at][2]
-        run = program(self.cfg, *args)
-        try:
-            action = next(run)
-            for value in reversed(trace):
-                action = run.send(value)
-        except StopIteration:
-            action = ("end",)
-        self.actions.append(action)
         self.free_runner.append(not getattr(program, "loads_only_under_lock", False))
-        return len(self.actions) - 1
+        return super().add_node(program, args, parent, result)
 
     # ------------------------------------------------------------ states
     def keep_memory(self, memory):
