@@ -81,6 +81,9 @@ class _Closed:
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         self._refuse()
 
+    def __len__(self) -> NoReturn:  # noqa: PLE0303 - it never returns
+        self._refuse()
+
 
 class Engine:
     """Reads and writes of one handle."""
@@ -96,7 +99,7 @@ class Engine:
         self._renewing = allocate_lock()
         self.keeper: Any = None  # the thread that looks after the region, if this handle has one
         self.sleeper: Any = None  # who sleeps for the coroutines of this handle
-        self.views: List[Any] = []  # weak references to the stores on this handle
+        self._views: Dict[int, ref[Any]] = {}  # the stores on this handle, by id: a mapping has no hash
         self.coordinator = Coordinator(self.path, options.timeout)
         self.coordinator.reopen = self._renew
         from .attach import Attachment
@@ -112,7 +115,7 @@ class Engine:
         if options.mode == "n":
             self.clear()
         self._apply_policy()
-        _remember(self)
+        _remember(_handles, self)
 
     # --- opening -------------------------------------------------------------------------------------
     def _attach(self, region: Region) -> None:
@@ -355,12 +358,21 @@ class Engine:
         if not self.region.writable:
             return
         words = self.region.words
-        reads = sum(view.uncached_reads for view in (reference() for reference in self.views) if view is not None)
+        reads = sum(view.uncached_reads for view in self.views())
         counted = (reads, self.reader.retries, self.reader.fallbacks, self.coordinator.waits)
         for word, count, reported in zip((READS, RETRIES, LOCKED_READS, LOCK_WAITS), counted, self._reported):
             if count > reported:
                 words[word] = words[word] + count - reported & 0xFFFFFFFF
         self._reported = counted
+
+    # --- the stores on this handle -------------------------------------------------------------------
+    def add_view(self, view: Any) -> None:
+        """Tell `view` of a fork and of `close`, as long as it lives. Any thread may."""
+        _remember(self._views, view)
+
+    def views(self) -> List[Any]:
+        """Those that live."""
+        return [view for view in [reference() for reference in list(self._views.values())] if view is not None]
 
     # --- the end of a handle -------------------------------------------------------------------------
     def close(self) -> None:
@@ -407,10 +419,8 @@ class Engine:
                 self.keeper.forget()
                 self.keeper = None
             self.writer.renew()
-            for reference in self.views:
-                view = reference()
-                if view is not None:
-                    view._after_fork()
+            for view in self.views():
+                view._after_fork()
 
     def _renew(self) -> None:
         """In a forked child: a mapping and a lock of its own. Nothing of the parent's is unlocked."""
@@ -431,9 +441,9 @@ class Engine:
             self._stale = False
 
 
-def _remember(engine: Engine) -> None:
-    name, forget = id(engine), _handles.pop
-    _handles[name] = ref(engine, lambda _: forget(name, None))
+def _remember(place: Dict[int, ref[Any]], thing: Any) -> None:
+    name, forget = id(thing), place.pop
+    place[name] = ref(thing, lambda _: forget(name, None))
 
 
 def _after_fork_in_child() -> None:

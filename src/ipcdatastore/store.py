@@ -7,7 +7,6 @@ else about a read is in :meth:`Datastore._get`. Nothing may be added to the hot 
 from __future__ import annotations
 
 import time
-from _weakref import ref  # `weakref` is a fifth of the import time
 from collections import namedtuple
 from collections.abc import MutableMapping
 
@@ -120,9 +119,8 @@ class Datastore(Base):
         self._cache = Cache(max_entries, max_bytes, self._codec.loads)
         self._entries = self._cache.entries
         self._region = engine.region
-        # To be told of a fork and of `close`. A mapping has no hash, so no WeakSet.
-        engine.views[:] = [view for view in engine.views if view() is not None] + [ref(self)]
         self.uncached_reads = 0
+        engine.add_view(self)
 
     # --- reading -------------------------------------------------------------------------------------
     def get(self, key: Key, default: Any = None) -> Any:
@@ -703,11 +701,9 @@ class Datastore(Base):
     def close(self) -> None:
         """Let go of the region; all namespaces of this handle close with it. Twice does no harm."""
         self._engine.close()
-        for reference in self._engine.views:
-            view = reference()
-            if view is not None:
-                view._entries = _ClosedEntries()
-                view._cache.clear()
+        for view in self._engine.views():
+            view._entries = _ClosedEntries()
+            view._cache.clear()
 
     def _after_fork(self) -> None:
         self._cache.after_fork()

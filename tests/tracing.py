@@ -1,0 +1,38 @@
+"""Act at one line of an operation: what a signal, another thread or another process may do there."""
+
+import os
+import sys
+from typing import Any, Callable
+
+import ipcdatastore
+
+SOURCE = os.path.dirname(os.path.abspath(ipcdatastore.__file__))
+
+
+def at_line(job: Callable[[], Any], number: int, act: Callable[[], Any]) -> bool:
+    """Run `job`, and `act` just before its line `number` (from 0) of the library's code. Whether it came so far.
+
+    What `act` raises is raised at that line.
+    """
+    counted = -1
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal counted
+        if not frame.f_code.co_filename.startswith(SOURCE):
+            return None
+        if event == "line":
+            counted += 1
+            if counted == number:
+                sys.settrace(None)
+                frame.f_trace = None
+                act()
+                return None
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        job()
+    finally:
+        sys.settrace(before)
+    return counted >= number
