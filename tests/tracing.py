@@ -9,22 +9,30 @@ import ipcdatastore
 SOURCE = os.path.dirname(os.path.abspath(ipcdatastore.__file__))
 
 
+def count_lines(job: Callable[[], Any]) -> int:
+    """How many lines of the library's code `job` runs."""
+    return _trace(job, -1, lambda: None)
+
+
 def at_line(job: Callable[[], Any], number: int, act: Callable[[], Any]) -> bool:
     """Run `job`, and `act` just before its line `number` (from 0) of the library's code. Whether it came so far.
 
     What `act` raises is raised at that line.
     """
-    counted = -1
+    return _trace(job, number, act) > number
+
+
+def _trace(job: Callable[[], Any], number: int, act: Callable[[], Any]) -> int:
+    count = 0
 
     def trace(frame: Any, event: str, argument: Any) -> Any:
-        nonlocal counted
+        nonlocal count
         if not frame.f_code.co_filename.startswith(SOURCE):
             return None
         if event == "line":
-            counted += 1
-            if counted == number:
+            count += 1
+            if count == number + 1:
                 sys.settrace(None)
-                frame.f_trace = None
                 act()
                 return None
         return trace
@@ -35,4 +43,4 @@ def at_line(job: Callable[[], Any], number: int, act: Callable[[], Any]) -> bool
         job()
     finally:
         sys.settrace(before)
-    return counted >= number
+    return count
