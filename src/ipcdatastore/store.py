@@ -257,7 +257,7 @@ class Datastore(Base):
         return self._engine.get(encoded) is not None
 
     def __iter__(self) -> Iterator[Key]:
-        """Every key once that is there throughout; keys that come or go meanwhile may be missed or not."""
+        """Every key once that is there throughout; one that goes or comes meanwhile may be missed, or come again."""
         for record in self._scan():
             yield self._decode(record.key)
 
