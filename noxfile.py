@@ -103,6 +103,13 @@ def model(session):
 
 
 @nox.session
+def mutations(session):
+    """Break the source in every listed way, one at a time, and show that the suite sees each."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.mutations", *session.posargs)
+
+
+@nox.session
 def bench(session):
     """Print the figures, with those of the peers, and write them as JSON."""
     session.install("-e", ".[bench]")
