@@ -59,15 +59,30 @@ def crowded_table(engine):
         engine.put(encoded, 1, b"v")
 
 
-def same_partition(engine, count):
+def same_partition(engine, count, bits=255):
+    """Keys whose hashes agree in so many bits."""
     found = []
     number = 0
     while len(found) < count:
         encoded = b"sp%d" % number
-        if crc32(encoded, engine.seed) & 255 == 7:
+        if crc32(encoded, engine.seed) & bits == 7:
             found.append(encoded)
         number += 1
     return found
+
+
+def same_chain(engine, count):
+    """Keys that are looked for from the same entry of the same table on, as long as it has its first size."""
+    return same_partition(engine, count, 255 | layout.TABLE_MIN - 1 << 8)
+
+
+def used_up_behind_a_hole(engine):
+    """The slot of one key is used up, and before its table entry there is a tombstone."""
+    first, second = same_chain(engine, 2)
+    engine.put(first, 1, b"first")
+    engine.put(second, 1, b"second")
+    engine.delete(first)
+    use_up(engine, second)
 
 
 def no_slots(engine):
@@ -99,7 +114,11 @@ def limited(engine):
 def used_up_slot(engine):
     """The slot of one key is near the end of its sequence."""
     some(engine)
-    record = engine.get(key(5))
+    use_up(engine, key(5))
+
+
+def use_up(engine, encoded):
+    record = engine.get(encoded)
     words = engine.region.words
     near = layout.SEQ_RETIRE << layout.SEQ_SHIFT | record.word & 1
     cell = record.slot + layout.SLOT_CELL + 2 * (record.word & 1)
@@ -169,5 +188,15 @@ SCENARIOS = [
     ("clear", holes, lambda e: e.clear()),
     ("clear in use", journal_there, lambda e: e.clear()),
     ("repair", holes, lambda e: e.repair()),
+]
+# Where a whole look may pass while they happen; not one operation each.
+MORE = [
+    ("a key moves in front", used_up_behind_a_hole, lambda e: e.put(same_chain(e, 2)[1], 1, b"moved")),
+    (
+        "a table's block gets a record",
+        crowded_table,
+        lambda e: [e.put(encoded, 1, b"v") for encoded in same_partition(e, 9)[6:]],
+    ),
+    ("deleted and set again", some, lambda e: [e.delete(key(3)), e.put(key(70), 1, b"other"), e.put(key(3), 1, b"v")]),
 ]
 MAY_LOSE = {name for name, _, _ in SCENARIOS if "evict" in name}

@@ -85,6 +85,50 @@ def put_on_tape(engine, tape):
         region.longs = TapedLongs(region.longs, tape)
 
     region._install = install
+    region.units = 0  # or the view that is there would do
+    install(region.data)
+
+
+class LoadTape:
+    """Counts loads; acts just before load `number` (from 0)."""
+
+    def __init__(self, number, act):
+        self.loads = 0
+        self.number, self.act = number, act
+
+    def load(self):
+        self.loads += 1
+        if self.loads - 1 == self.number:
+            self.act()
+
+
+class LoadedWords(TapedWords):
+    def __getitem__(self, index):
+        self.tape.load()
+        return self.view[index]
+
+
+class LoadedData(mmap.mmap):
+    tape = None
+
+    def __getitem__(self, index):
+        self.tape.load()
+        return super().__getitem__(index)
+
+
+def load_through(engine, tape):
+    """Have every load of `engine` go through `tape` from now on (not those of ``unpack_from``, which no one sees)."""
+    region = engine.region
+
+    def install(data):
+        taped = LoadedData(region.file.fileno(), len(data), access=mmap.ACCESS_READ)
+        taped.tape = tape
+        Region._install(region, taped)
+        region.words = LoadedWords(region.words, tape)
+        region.longs = LoadedWords(region.longs, tape)
+
+    region._install = install
+    region.units = 0  # or the view that is there would do
     install(region.data)
 
 

@@ -75,6 +75,7 @@ class WatchedCase:
         assert {key for key, _ in replayed.items()} >= changed, f"{where}: a change without its event: {seen}"
         for key, kind in replayed.items():
             assert (kind == "set") == (key in state), f"{where}: {kind} of {key!r}, which is not so"
+            assert kind != "set" or key in changed, f"{where}: {kind} of {key!r}, which did not happen"
         assert len(seen) == len(set(seen)), f"{where}: announced twice: {seen}"
         # The log works on.
         engine.put(b"snext", 1, b"v")
