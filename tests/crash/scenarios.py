@@ -189,14 +189,20 @@ SCENARIOS = [
     ("clear in use", journal_there, lambda e: e.clear()),
     ("repair", holes, lambda e: e.repair()),
 ]
-# Where a whole look may pass while they happen; not one operation each.
-MORE = [
-    ("a key moves in front", used_up_behind_a_hole, lambda e: e.put(same_chain(e, 2)[1], 1, b"moved")),
+# (name, set-up, steps): several operations, one after the other, between two loads of a reader.
+SEQUENCES = [
+    ("a key moves in front", used_up_behind_a_hole, [lambda e: e.put(same_chain(e, 2)[1], 1, b"moved")]),
     (
         "a table's block gets a record",
         crowded_table,
-        lambda e: [e.put(encoded, 1, b"v") for encoded in same_partition(e, 9)[6:]],
+        [lambda e: e.put(same_partition(e, 7)[6], 1, b"v"), lambda e: e.put(same_partition(e, 8)[7], 1, b"v")],
     ),
-    ("deleted and set again", some, lambda e: [e.delete(key(3)), e.put(key(70), 1, b"other"), e.put(key(3), 1, b"v")]),
+    (
+        "deleted and set again",
+        some,
+        [lambda e: e.delete(key(3)), lambda e: e.put(key(70), 1, b"other"), lambda e: e.put(key(3), 1, b"v")],
+    ),
+    ("set, and set another", some, [lambda e: e.put(key(1), 1, b"one"), lambda e: e.put(key(4), 1, b"four")]),
+    ("insert, and set another", some, [lambda e: e.put(b"s0", 1, b"new"), lambda e: e.put(key(4), 1, b"four")]),
 ]
 MAY_LOSE = {name for name, _, _ in SCENARIOS if "evict" in name}
