@@ -5,7 +5,7 @@ import pytest
 from ipcdatastore.attach import Options
 from ipcdatastore.engine import Engine
 
-from .scenarios import MAY_LOSE, SCENARIOS
+from .scenarios import MAY_LOSE, SCENARIOS, key, used_up_slot, write
 from .tape import Killed, Tape, contents, open_copy, open_reader, put_on_tape
 
 IDS = [name for name, _, _ in SCENARIOS]
@@ -103,3 +103,23 @@ def test_recovery_killed_at_every_store(case):
             engine.check()
         engine.close()
         case.verify(f"killed at store {last}, recovery killed at its store {store}")
+
+
+@pytest.mark.parametrize("how", ["put", "commit"])
+def test_a_used_up_slot_is_left_for_ever(directory, how):
+    """Its words are all given out: one more, and a reader with an old word could take new bytes for his."""
+    engine = Engine("origin", str(directory), Options())
+    used_up_slot(engine)
+    before = engine.get(key(5))
+    if how == "put":
+        engine.put(key(5), 1, b"moved")
+    else:
+        engine.commit([write(engine, key(5), b"moved")])
+    after = engine.get(key(5))
+    assert after.slot != before.slot
+    assert after.value == b"moved"
+    for number in range(100, 200):  # nor is it given out again
+        engine.put(key(number), 1, b"v")
+    assert before.slot not in {record.slot for record in engine.scan()}
+    assert engine.check() == []
+    engine.close()
