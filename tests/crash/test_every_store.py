@@ -59,10 +59,10 @@ class Case:
         """A lone read-only reader on the unrepaired region, then repair by the next writer."""
         reader = open_reader(self.directory)
         frozen = self.judge(contents(reader))
-        for key in {**self.before, **self.after}:
-            found = reader.get(key)
+        for name in {**self.before, **self.after}:
+            found = reader.get(name)
             expected = self.after if frozen == "after" else contents(reader)
-            assert (found.value if found else None) == expected.get(key), where
+            assert (found.value if found else None) == expected.get(name), where
         assert reader.reader.fallbacks == 0, "a reader had to wait for the dead"
         reader.close()
         engine = Engine("copy", str(self.directory), Options(mode="w"))
