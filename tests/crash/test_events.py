@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from ipcdatastore import frame, writer
 from ipcdatastore.attach import Options
 from ipcdatastore.engine import Engine
 from ipcdatastore.errors import StoreFullError
@@ -14,6 +15,13 @@ from .scenarios import SCENARIOS
 from .tape import Killed, Tape, contents, open_copy, put_on_tape
 
 CHOSEN = [scenario for scenario in SCENARIOS if scenario[0] != "repair"]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """However long a test takes, the watch in its image has not lapsed."""
+    for module in (frame, writer):
+        monkeypatch.setattr(module, "ALERT_SECONDS", 10**6)
 
 
 def begin(engine):
