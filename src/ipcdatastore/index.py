@@ -226,10 +226,22 @@ def plan_chunk(plan: Plan, region: Any, limit: int, spare: int) -> bool:
     return True
 
 
-def take_slot(plan: Plan) -> int:
-    """Plan to take a slot that holds nothing. There is one: see :func:`needs_chunk`."""
+def take_slot(plan: Plan, region: Any) -> int:
+    """Plan to take a slot that holds nothing. There is one: see :func:`needs_chunk`.
+
+    ``RegionDamagedError`` if the list of free slots leads to one that holds a record, which only damage can make:
+    it would be lost under the new one.
+    """
     slot = plan.load(SLOT_FREE)
     if slot:
+        words = plan.words
+        if words[slot + SLOT_CELL + 2 * (words[slot] & WORD_CELL)]:
+            raise RegionDamagedError(
+                f"the list of free slots of {region.path} names slot {slot}, which holds a record; nothing was "
+                "changed: `repair` makes the list anew",
+                path=region.path,
+                problems=(f"slot {slot} is in use and on the list of free slots",),
+            )
         plan[SLOT_FREE] = plan.load(slot + SLOT_HASH)
     else:
         slot = plan.load(SLOT_TOP)

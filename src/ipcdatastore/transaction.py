@@ -220,7 +220,7 @@ def _reserve_locked(writer: Writer, write: Write) -> List[Tuple[Write, Entry]]:
         plan = Plan(words)
         block = heap.carve(plan, units, region.units)
     if inserting:
-        slot = index.take_slot(plan)
+        slot = index.take_slot(plan, region)
         old, before = 0, words[slot]
         plan[slot + SLOT_HASH] = write.hashed
         if words[entry] == EMPTY:

@@ -245,7 +245,7 @@ class Writer(Frame):
             heap.push(plan, old, record_units(old_size))
             had_expiry = RECORD.unpack_from(data, old * UNIT)[7] != 0
         else:
-            slot = index.take_slot(plan)
+            slot = index.take_slot(plan, region)
             word = words[slot]
             undo += (slot + SLOT_HASH, words[slot + SLOT_HASH], entry, words[entry])
             if words[entry] == EMPTY:
