@@ -110,6 +110,14 @@ def mutations(session):
 
 
 @nox.session
+def torture(session):
+    """Kill writers at random, thousands of them, and verify all that they had acknowledged; `-- --help` tells more."""
+    session.install("-e", ".[test]")
+    with session.chdir(ROOT / "tests"):
+        session.run("python", "-m", "torture", *session.posargs)
+
+
+@nox.session
 def bench(session):
     """Print the figures, with those of the peers, and write them as JSON."""
     session.install("-e", ".[bench]")

@@ -2,7 +2,7 @@
 
 A victim and this process know the same list of operations, made from a seed. The victim says after each one that it
 is done, and dies at some moment; so what the store may hold is what the list gives up to there, with or without the
-operation under way. ``IPCDATASTORE_KILLS`` is how many there are in all (40); ``IPCDATASTORE_SEED`` repeats a run.
+operation under way. ``IPCDATASTORE_KILLS`` is how many there are in all (200); ``IPCDATASTORE_SEED`` repeats a run.
 """
 
 import os
@@ -18,12 +18,12 @@ from ipcdatastore.layout import DIRTY
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
 
-KILLS = int(os.environ.get("IPCDATASTORE_KILLS", "40"))
+KILLS = int(os.environ.get("IPCDATASTORE_KILLS", "200"))
 SEED = os.environ.get("IPCDATASTORE_SEED")
 SMALL = 1 << 20
 
 
-def operations(seed, clearing):
+def operations(seed, clearing, repairing=True):
     """An endless list of (name, argument), the same in every process."""
     import random
     import zlib
@@ -51,18 +51,19 @@ def operations(seed, clearing):
         elif dice < 0.97:
             yield "increment", ("victim", "counter", rng.randrange(3))
         elif dice < 0.98:
-            yield "repair", None
+            if repairing:
+                yield "repair", None
         elif clearing:
             yield "clear", None
 
 
-def victim(directory, seed, clearing, evict):
+def victim(directory, seed, clearing, evict, repairing=True):
     """Does the operations, and writes a byte after each. To be killed."""
     options = {"max_size": 1 << 20, "evict": "lru"} if evict else {}
     store = ipcdatastore.open("region", directory=directory, **options)
     say("ready")
     hear()
-    for name, argument in operations(seed, clearing):
+    for name, argument in operations(seed, clearing, repairing):
         if name == "set":
             for key, value in argument.items():
                 store[key] = value
@@ -133,10 +134,10 @@ def survivor(directory, number):
         say(count)
 
 
-def kill_one(start, directory, rng, clearing, evict=False):
+def kill_one(start, directory, rng, clearing, evict=False, repairing=True):
     """Let a victim work, and kill it. (its seed, how many operations it had acknowledged)"""
     seed = rng.getrandbits(32)
-    child = start(victim, directory, seed, clearing, evict, uses=(operations,))
+    child = start(victim, directory, seed, clearing, evict, repairing, uses=(operations,))
     assert child.hear() == "ready"
     child.say("go")
     enough = rng.choice((0, 1, rng.randrange(60), rng.randrange(400)))
@@ -157,9 +158,9 @@ def kill_one(start, directory, rng, clearing, evict=False):
     return seed, done
 
 
-def replay(model, seed, clearing, done):
+def replay(model, seed, clearing, done, repairing=True):
     """(the model after the acknowledged operations, the model after one more, that one)"""
-    ops = operations(seed, clearing)
+    ops = operations(seed, clearing, repairing)
     for _ in range(done):
         apply(model, *next(ops))
     under_way = next(ops)
