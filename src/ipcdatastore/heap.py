@@ -83,19 +83,36 @@ def push(plan: Plan, unit: int, units: int) -> None:
 
 
 def unlink(plan: Plan, unit: int) -> int:
-    """Plan that the free block at `unit` leaves its list. Its size in units."""
-    units = plan.load(4 * unit) >> 2
+    """Plan that the free block at `unit` leaves its list. Its size in units.
+
+    ``ValueError`` if it is not free, or its neighbours on the list are not: a damaged list must cost no record.
+    """
+    first = plan.load(4 * unit)
+    units = first >> 2
     following = plan.load(4 * unit + 1)
     head = HEADS + list_class(units)
+    if first & TAG_MASK != TAG_FREE:
+        raise ValueError(f"a list of free blocks leads to unit {unit}, which is in use")
     if plan.load(head) == unit:
         plan[head] = following
     else:
         previous = plan.load(4 * unit + 2)
+        if not _follows(plan, previous, unit) or (following and not _follows(plan, unit, following)):
+            raise ValueError(f"the neighbours of the free block at unit {unit} on its list do not name it")
         plan[4 * previous + 1] = following
         if following:
             plan[4 * following + 2] = previous
     plan[FREE_UNITS] = plan.load(FREE_UNITS) - units
     return units
+
+
+def _follows(plan: Plan, unit: int, following: int) -> bool:
+    """Whether two blocks are free, and each names the other as its neighbour."""
+    return (
+        plan.load(4 * unit) & plan.load(4 * following) & TAG_MASK == TAG_FREE
+        and plan.load(4 * unit + 1) == following
+        and plan.load(4 * following + 2) == unit
+    )
 
 
 def find_free(words: Any, units: int, plan: Optional[Plan] = None) -> int:
@@ -122,6 +139,8 @@ def carve(plan: Plan, units: int, limit: int) -> int:
     unit = find_free(plan.words, units, plan)
     if unit:
         rest = unlink(plan, unit) - units
+        if rest < 0:
+            raise ValueError(f"the list for {units} units leads to unit {unit}, which has only {rest + units}")
         if rest:
             push(plan, unit + units, rest)
         return unit
