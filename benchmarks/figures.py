@@ -144,8 +144,8 @@ class HoldTimer:
         self._coordinator = coordinator
         self.held = []
 
-    def acquire(self):
-        self._coordinator.acquire()
+    def take(self):
+        self._coordinator.take()
         self._start = time.perf_counter()
 
     def lock_file(self, fd, operation):

@@ -934,7 +934,7 @@ class TestFork:
         """The child's copy of a held lock is no lock: it neither has it nor frees it."""
         store = opener(timeout=0.05)
         store["a"] = 1
-        store._engine.coordinator.acquire()
+        store._engine.coordinator.take()
         try:
             peer, forked = remote.fork(store)
             with pytest.raises(ipcdatastore.LockTimeoutError) as caught:

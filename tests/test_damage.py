@@ -4,7 +4,8 @@ import pytest
 
 from crash.scenarios import fill, key, write
 from crash.tape import contents
-from ipcdatastore import RegionDamagedError, heap, layout
+from disks import holds, place  # noqa: F401 - a fixture
+from ipcdatastore import RegionDamagedError, flush, heap, layout
 from ipcdatastore.attach import Options
 from ipcdatastore.engine import Engine
 
@@ -85,3 +86,80 @@ def free_blocks(engine):
         while unit:
             yield unit
             unit = words[4 * unit + 1]
+
+
+# --- the header's words ----------------------------------------------------------------------------------
+LONGS = {"last image": layout.FLUSHED_LONG, "last clear": layout.CLEARED_LONG}
+
+
+@pytest.mark.parametrize("name", LONGS)
+def test_what_is_said_of_images_is_from_the_future(directory, name):
+    """A flush would be left out for it, or images removed that are still good."""
+    engine = Engine("s", str(directory), Options())
+    fill(engine, 3)
+    engine.region.longs[LONGS[name]] = 1 << 40
+    assert any(name in problem for problem in engine.check())
+    assert engine.repair() == []
+    assert engine.check() == []
+    engine.close()
+
+
+@pytest.mark.parametrize("version", [layout.MAX_VERSION + 1, (1 << 64) - 3])
+def test_a_version_that_was_never_given_out(directory, version):
+    engine = Engine("s", str(directory), Options())
+    fill(engine, 3)
+    newest = engine.region.longs[layout.VERSION_LONG]
+    engine.region.longs[layout.VERSION_LONG] = version
+    assert any("never given out" in problem for problem in engine.check())
+    assert engine.repair() == []
+    assert engine.check() == []
+    assert newest < engine.region.longs[layout.VERSION_LONG] < layout.MAX_VERSION
+    assert len(contents(engine)) == 3
+    engine.close()
+
+
+def test_a_mark_that_the_header_does_not_know_of(directory):
+    """The next flush would keep nothing."""
+    engine = Engine("s", str(directory), Options())
+    engine.put(b"skept", 1, b"v", flags=layout.FLAG_PERSIST)
+    engine.region.words[layout.FLAGGED] = 0
+    assert any("marked" in problem for problem in engine.check())
+    assert engine.repair() == []
+    assert engine.check() == []
+    assert engine.region.words[layout.FLAGGED]
+    engine.close()
+
+
+@pytest.mark.parametrize("word", ["EVICT", "PERSIST", "MAX_SIZE"])
+def test_no_image_is_made_of_settings_that_no_restore_would_take(place, word):  # noqa: F811
+    engine = place.engine()
+    fill(engine, 3)
+    first = flush.flush(engine)
+    engine.put(key(1), 1, b"changed")
+    engine.region.words[getattr(layout, word)] = 77
+    with pytest.raises(RegionDamagedError, match="77"):
+        flush.flush(engine)
+    assert [str(place.newest())] == [first]
+    assert place.leftovers() == []
+    engine.repair()
+    flush.flush(engine)
+    assert holds(place.newest())[0] == contents(engine)
+    assert engine.check() == []
+    engine.close()
+
+
+@pytest.mark.parametrize("count", [0, 5, 40, 0xFFFFFFFF])
+def test_an_image_with_a_wrong_count_comes_back_whole(place, count):  # noqa: F811
+    """The records tell how many they are; the count only says how much room to make first."""
+    engine = place.engine()
+    fill(engine, 3000)
+    before = contents(engine)
+    engine.region.words[layout.COUNT] = count
+    flush.flush(engine)
+    engine.close()
+    place.reboot()
+    engine = place.engine()
+    assert contents(engine) == before
+    assert engine.restored.records == 3000
+    assert engine.check() == []
+    engine.close()

@@ -65,7 +65,7 @@ def test_every_wait_ends_with_its_host(store, monkeypatch, ends, name, futex):
 
 def test_waiting_for_the_writer_lock_ends_with_its_host(store, directory, ends):
     with ipcdatastore.open("demo", directory=directory) as other:
-        other._engine.coordinator.acquire()
+        other._engine.coordinator.take()
         with pytest.raises(ipcdatastore.WaitEndedError):
             store.set("a", 1)
         with pytest.raises(ipcdatastore.WaitEndedError):

@@ -224,14 +224,14 @@ def interfere(monkeypatch, rival, every):
 
         return run
 
-    enter = Snapshot._enter
+    undisturbed = Snapshot._undisturbed
 
-    def enter_late(self):  # after the first words were copied
+    def undisturbed_late(self, work):  # after the first words were copied
         if rival.random.random() < every:
             rival.write(rival.random.choice([1, 5, 60]))
-        return enter(self)
+        return undisturbed(self, work)
 
-    monkeypatch.setattr(Snapshot, "_enter", enter_late)
+    monkeypatch.setattr(Snapshot, "_undisturbed", undisturbed_late)
     for name in ("_copy_raw", "_copy_records", "_differences", "_copy_again"):
         monkeypatch.setattr(Snapshot, name, around(getattr(Snapshot, name)))
     raw = image.ImageWriter.raw

@@ -224,7 +224,7 @@ def test_a_writer_that_is_suspended_ends_nothing(place, clock):  # noqa: F811
     duty.on_problem = told.append
     put(engine, b"sa", b"1", expires=clock.now_ns() + 10**9)
     clock.passed += 1
-    other.coordinator.acquire()
+    other.coordinator.take()
     try:
         duty.tick()
         assert isinstance(duty.problem, LockTimeoutError)

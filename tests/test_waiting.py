@@ -292,7 +292,7 @@ def test_close_by_another_thread(store, directory, asleep, mode):
 def test_a_close_in_the_midst_of_asking(store, directory, monkeypatch):
     """Between the look whether there is a lock to be had, and having it."""
     handle = ipcdatastore.open("region", directory=directory)
-    try_acquire = type(handle._engine.coordinator).try_acquire
+    try_take = type(handle._engine.coordinator).try_take
 
     class Closing:
         """The handle's thread lock; just before somebody gets it the handle is closed."""
@@ -312,7 +312,7 @@ def test_a_close_in_the_midst_of_asking(store, directory, monkeypatch):
             return self.lock.acquire(*arguments, **options)
 
     handle._engine.coordinator.thread = Closing(handle._engine.coordinator.thread)
-    waiter = Catching(lambda: try_acquire(handle._engine.coordinator))
+    waiter = Catching(lambda: try_take(handle._engine.coordinator))
     waiter.start()
     assert waiter.result() is False
     assert handle._engine.closed
@@ -363,10 +363,10 @@ def stop_inside(directory, how):
     with ipcdatastore.open("region", directory=directory) as store:
         region = store._engine.region
         if how == "idle":
-            store._engine.writer.begin()
+            store._engine.coordinator.take()
             say("inside")
             os.kill(os.getpid(), signal.SIGSTOP)
-            store._engine.writer.end()
+            store._engine.coordinator.release()
             return
 
         class Gate:

@@ -578,10 +578,10 @@ def test_looking_keeps_the_lease(store, monkeypatch):
 def stop_inside(directory):
     with ipcdatastore.open("region", directory=directory) as store:
         store["before"] = 1
-        store._engine.writer.begin()
+        store._engine.coordinator.take()
         say("inside")
         os.kill(os.getpid(), signal.SIGSTOP)
-        store._engine.writer.end()
+        store._engine.coordinator.release()
 
 
 @posix

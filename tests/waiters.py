@@ -24,7 +24,7 @@ def held_by_a_thread(coordinator):
     inside, leave = threading.Event(), threading.Event()
 
     def hold():
-        coordinator.acquire()
+        coordinator.take()
         inside.set()
         leave.wait()
         coordinator.release()

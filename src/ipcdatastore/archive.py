@@ -13,7 +13,7 @@ import stat
 from zlib import crc32
 
 from . import image, platform
-from .errors import ArgumentError, DatastoreError, SnapshotError, UntrustedRegionError
+from .errors import ArgumentError, DatastoreError, PlaceError, SnapshotError, UntrustedRegionError
 from .image import Image
 from .layout import IMAGES, MAX_PATH, PATH_WORDS, PATHS
 
@@ -179,10 +179,15 @@ def is_same(one: str, other: str) -> bool:
 
 
 def footer(path: str) -> Optional[Image]:
-    """The image's header and footer, closed again; None if they are damaged, or of another format."""
+    """The image's header and footer, closed again; None if they are damaged, or of another format.
+
+    ``SnapshotError`` if they cannot be read: nothing may be decided for an image that nobody has seen.
+    """
     try:
         with Image(path) as found:
             found.validate(whole=False)
+    except PlaceError as error:
+        raise SnapshotError(f"no image was written or removed: {error.message}", path=path) from error
     except DatastoreError:
         return None
     return found
@@ -209,13 +214,19 @@ def is_image(path: str) -> bool:
 def prune(directory: str, cleared: int) -> None:
     """Remove what is not needed any more. `cleared`: the version of the last clear, 0 if there was none.
 
-    An image that cannot be read goes with those that a clear outdated: something in it might be saved.
+    The newest stays: it is the one that shows the store as it is. A damaged one goes with those that a clear outdated:
+    something in it might be saved. ``SnapshotError``, after all is done, for one that cannot be read just now.
     """
     kept = 0
     outdated = False
+    unread: Optional[SnapshotError] = None
     for _, path in numbered(directory):
-        if cleared:
-            found = footer(path)
+        if cleared and kept:
+            try:
+                found = footer(path)
+            except SnapshotError as error:
+                unread = error
+                continue
             if found is None or found.facts.version < cleared:
                 image.files.unlink(path)
                 outdated = True
@@ -228,3 +239,7 @@ def prune(directory: str, cleared: int) -> None:
             image.files.unlink(os.path.join(directory, entry))
     if outdated:
         image.files.sync_directory(directory)  # a power cut must not bring them back
+    if unread is not None:
+        raise SnapshotError(
+            f"an image of before a clear may still be there: {unread.message}", path=unread.path
+        ) from unread

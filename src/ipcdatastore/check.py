@@ -13,6 +13,7 @@ from .layout import (
     BLOCK_HEADER_WORDS,
     CHUNK_CURRENT,
     CLASSES,
+    CLEARED_LONG,
     COMMIT,
     COUNT,
     DESCRIPTORS,
@@ -21,6 +22,9 @@ from .layout import (
     EVICT,
     EVICT_POLICIES,
     EXPIRING,
+    FLAG_PERSIST,
+    FLAGGED,
+    FLUSHED_LONG,
     FREE_UNITS,
     HAND,
     HEADS,
@@ -32,6 +36,7 @@ from .layout import (
     LOG,
     MAX_REGION,
     MAX_SIZE_LONG,
+    MAX_VERSION,
     PAGE,
     PAGE_UNITS,
     PARTITIONS,
@@ -85,6 +90,7 @@ class _Facts:
         self.free: Dict[int, int] = {}  # block -> units, likewise
         self.system: Dict[int, Tuple[int, int]] = {}  # block -> (kind, units), likewise
         self.expiring = 0
+        self.flagged = False
         self.newest = 0
 
 
@@ -116,6 +122,18 @@ def check(region: Any) -> List[str]:
     return problems
 
 
+def settings_problem(region: Any) -> str:
+    """What is wrong with the settings in the header, "" if nothing is."""
+    words = region.words
+    if not PAGE <= region.longs[MAX_SIZE_LONG] <= MAX_REGION:
+        return f"the size limit is {region.longs[MAX_SIZE_LONG]} bytes"
+    if words[EVICT] not in EVICT_POLICIES.values():
+        return f"eviction policy {words[EVICT]} is unknown"
+    if words[PERSIST] not in PERSIST_POLICIES.values():
+        return f"persistence policy {words[PERSIST]} is unknown"
+    return ""
+
+
 def _header(facts: _Facts) -> Iterator[str]:
     """I1: the header's words lie within their bounds."""
     words = facts.words
@@ -127,17 +145,14 @@ def _header(facts: _Facts) -> Iterator[str]:
         yield f"the top is unit {words[TOP]} of {facts.region.units}"
     if not HEAP_START <= words[HAND] <= max(words[TOP], HEAP_START):
         yield f"the hand is at unit {words[HAND]}, the top at {words[TOP]}"
-    if not PAGE <= facts.region.longs[MAX_SIZE_LONG] <= MAX_REGION:
-        yield f"the size limit is {facts.region.longs[MAX_SIZE_LONG]} bytes"
+    problem = settings_problem(facts.region)
+    if problem:
+        yield problem
     if any(words[RESERVED_WORDS[0] : RESERVED_WORDS[1]]):
         yield "reserved words are not zero"
     for partition, table in enumerate(words[DESCRIPTORS : DESCRIPTORS + PARTITIONS].tolist()):
         if not HEAP_START <= table < words[TOP]:
             yield f"the table of partition {partition} is said to be at unit {table}"
-    if words[EVICT] not in EVICT_POLICIES.values():
-        yield f"eviction policy {words[EVICT]} is unknown"
-    if words[PERSIST] not in PERSIST_POLICIES.values():
-        yield f"persistence policy {words[PERSIST]} is unknown"
     if words[IMAGES] > 2:
         yield f"the path of the images is said to be in half {words[IMAGES]} of its area"
 
@@ -173,7 +188,7 @@ def _slots(facts: _Facts) -> Iterator[str]:
         if block < HEAP_START or at + RECORD_SIZE > end:
             yield f"slot {slot} names block {block} outside of the heap"
             continue
-        owner, key_length, _, _, value_length, version, _, expires = RECORD.unpack_from(data, at)
+        owner, key_length, _, flags, value_length, version, _, expires = RECORD.unpack_from(data, at)
         size = RECORD_SIZE + key_length + value_length
         if owner != slot or at + size > end or crc32(data[at : at + size], word) != words[cell + 1]:
             yield f"the record of slot {slot} in block {block} does not fit its seal"
@@ -185,6 +200,7 @@ def _slots(facts: _Facts) -> Iterator[str]:
         facts.live[slot] = key
         facts.block_of[slot] = block
         facts.expiring += expires != 0
+        facts.flagged = facts.flagged or flags & FLAG_PERSIST != 0
         facts.newest = max(facts.newest, version)
 
 
@@ -331,7 +347,7 @@ def _slot_chain(facts: _Facts) -> Iterator[str]:
 
 
 def _counts(facts: _Facts) -> Iterator[str]:
-    """I11: the counts are right. I12: the region's version is not behind any record's."""
+    """I11: the counts are right, and the marks known. I12: the region's version is behind nothing that has one."""
     words = facts.words
     if words[COUNT] != len(facts.live):
         yield f"{len(facts.live)} slots hold records, the header says {words[COUNT]}"
@@ -339,3 +355,11 @@ def _counts(facts: _Facts) -> Iterator[str]:
         yield f"{facts.expiring} records have an expiry, the header says {words[EXPIRING]}"
     if facts.region.longs[VERSION_LONG] < facts.newest:
         yield f"the region's version {facts.region.longs[VERSION_LONG]} is behind a record's, {facts.newest}"
+    longs = facts.region.longs
+    if longs[VERSION_LONG] > MAX_VERSION:
+        yield f"the region's version is {longs[VERSION_LONG]}, which was never given out"
+    for name, address in (("last image", FLUSHED_LONG), ("last clear", CLEARED_LONG)):
+        if longs[address] > longs[VERSION_LONG]:
+            yield f"the {name} is said to be of version {longs[address]}, the region is at {longs[VERSION_LONG]}"
+    if facts.flagged and not words[FLAGGED]:
+        yield "a record is marked to be kept, the header says that none is"

@@ -19,7 +19,9 @@ from .platform import LOCK_EX, LOCK_SH, LOCK_UN
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional
+    from typing import Any, Callable, Optional, TypeVar
+
+    T = TypeVar("T")
 
 FIRST_PAUSE = 0.00005
 LONGEST_PAUSE = 0.002
@@ -36,7 +38,7 @@ class Coordinator:
         self.timeout = timeout
         self.waits = 0
         self.eager = 0  # tries without a pause: what a snapshot has to copy again grows while it waits
-        self.fd = -1  # no lock can be had on it: `acquire` comes to `reopen`
+        self.fd = -1  # no lock can be had on it: `take` comes to `reopen`
         self.closing = False
         self.lock_file: Any = None
         self.reopen: Callable[[], None] = lambda: None
@@ -62,13 +64,16 @@ class Coordinator:
 
     def detach(self) -> None:
         """Stop using the file, when no thread of this handle is inside."""
-        if self.thread._is_owned():  # type: ignore[attr-defined]
-            raise self._inside()
-        self._wait_for_thread()
+        self.check_outside()
         try:
-            self._let_go()
-        finally:
-            self.thread.release()
+            self._wait_for_thread()
+            try:
+                self._let_go()
+            finally:
+                self.thread.release()
+        except BaseException:
+            self.free()
+            raise
 
     def after_fork(self) -> None:
         """In the child: forget who of the parent's threads was inside, and close without unlocking."""
@@ -84,30 +89,46 @@ class Coordinator:
     def __del__(self) -> None:
         self._let_go()  # a handle that was dropped, not closed
 
-    # Signals: an exception may come in between any two steps here. So the thread lock knows its owner, the
-    # acquisition stands inside of the `try` that gives it back, and writers release by C calls of their own,
-    # between which nothing can come (Python 3.11 and up; before, a few instructions are left).
-    def acquire(self) -> None:
-        """Become the writer, or raise ``LockTimeoutError`` after ``timeout`` seconds."""
-        thread = self.thread
-        if thread._is_owned():  # type: ignore[attr-defined]
+    # Signals: an exception may come in at any line here, and in whoever gives the lock back. So the thread lock knows
+    # its owner, and every use of the lock has this shape, by which one interrupt cannot keep it:
+    #
+    #     self.check_outside()
+    #     try:
+    #         take, and in a `finally` release
+    #     except BaseException:
+    #         self.free()  # the interrupt came in between, or in the `finally`
+    #         raise
+    def check_outside(self) -> None:
+        """Raise ``LockTimeoutError`` if this thread has the lock: it would wait for itself."""
+        if self.is_inside():
             raise self._inside()
-        try:
-            if not thread.acquire(False):
-                self._wait_for_thread()
-            try:
-                self.lock_file(self.fd, LOCK_EX)
-            except (OSError, ValueError, TypeError):
-                self._wait_for_file(LOCK_EX)
-        except BaseException:
-            if thread._is_owned():  # type: ignore[attr-defined]
-                self.release()
-            raise
 
-    def try_acquire(self) -> bool:
-        """Become the writer if nobody is. Never waits, and is False inside of a write of this thread too."""
+    def is_inside(self) -> bool:
+        """Whether this thread has the lock."""
+        return bool(self.thread._is_owned())  # type: ignore[attr-defined]
+
+    def take(self) -> None:
+        """Become the writer, or raise ``LockTimeoutError`` after ``timeout`` seconds. Whoever calls this frees it."""
+        if not self.thread.acquire(False):
+            self._wait_for_thread()
+        try:
+            self.lock_file(self.fd, LOCK_EX)
+        except (OSError, ValueError, TypeError):
+            self._wait_for_file(LOCK_EX)
+
+    def free(self) -> None:
+        """Give the lock back if this thread still has it: the last resort, see above."""
+        if self.is_inside():
+            try:
+                if self.fd >= 0:
+                    self.lock_file(self.fd, LOCK_UN)
+            finally:
+                self.thread.release()
+
+    def try_take(self) -> bool:
+        """Become the writer if nobody is. Never waits."""
         thread = self.thread
-        if thread._is_owned() or not thread.acquire(False):  # type: ignore[attr-defined]
+        if not thread.acquire(False):
             return False
         if self.fd < 0:  # looked at inside: another thread may just have closed the handle
             thread.release()
@@ -117,33 +138,29 @@ class Coordinator:
         except OSError as error:
             thread.release()
             if error.errno not in platform.LOCK_REFUSED:
-                raise
+                raise self._no_lock(error) from error
             return False
-        except BaseException:
-            self.release()
-            raise
         return True
 
-    def acquire_shared(self) -> None:
-        """Keep writers out, other readers not: the last resort of a reader under a full-speed writer."""
-        thread = self.thread
-        if thread._is_owned():  # type: ignore[attr-defined]
-            raise self._inside()
+    def shared(self, work: Callable[[], T]) -> T:
+        """What `work` returns, done while no writer is inside, but other readers may be."""
+        self.check_outside()
         try:
             self._wait_for_thread()
             self._wait_for_file(LOCK_SH)
-        except BaseException:
-            if thread._is_owned():  # type: ignore[attr-defined]
+            try:
+                return work()
+            finally:
                 self.release()
+        except BaseException:
+            self.free()
             raise
 
     def release(self) -> None:
-        """Let the next writer in. Unlocking what is not locked does no harm."""
-        try:
-            if self.fd >= 0:
-                self.lock_file(self.fd, LOCK_UN)
-        finally:
-            self.thread.release()
+        """Let the next writer in. The thread lock goes last: by that :meth:`free` sees who was interrupted here."""
+        if self.fd >= 0:
+            self.lock_file(self.fd, LOCK_UN)
+        self.thread.release()
 
     def _inside(self) -> LockTimeoutError:
         return LockTimeoutError(
@@ -187,7 +204,7 @@ class Coordinator:
                 if self.closing:
                     self.reopen()  # raises ClosedError
                 if error.errno not in platform.LOCK_REFUSED:
-                    raise
+                    raise self._no_lock(error) from error
             if not waited:
                 waited = True
                 self.waits += 1
@@ -200,6 +217,13 @@ class Coordinator:
             # Uneven pauses, since two waiters in step would meet again and again.
             platform.pause(min(left, platform.uneven(pause)))
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _no_lock(self, error: OSError) -> PlaceError:
+        return PlaceError(
+            f"the system gives no lock on {self.path}: {error.strerror or error}; nothing was changed: try again, or "
+            "choose another directory",
+            path=self.path,
+        )
 
     def timed_out(self) -> LockTimeoutError:
         """The error that says who holds the lock, where the system tells."""

@@ -196,8 +196,8 @@ class Engine:
                 directory = None
         if number in (None, words[PERSIST]) and directory is None:
             return
-        self.writer.begin()
-        try:
+
+        def locked() -> None:
             region = self.region
             if number is not None:
                 region.words[PERSIST] = number
@@ -205,8 +205,8 @@ class Engine:
                 region.words[IMAGE_NUMBER] = 0  # no image there is this region's
                 archive.store_directory_locked(region.words, region.data, directory)
             region.longs[FLUSHED_LONG] = 0  # what is there does not show what is to be kept now, whoever writes next
-        finally:
-            self.writer.end()
+
+        self.writer.under_lock(locked)
 
     # --- one key -------------------------------------------------------------------------------------
     def get(self, key: bytes) -> Optional[Record]:
@@ -286,15 +286,11 @@ class Engine:
         """What is wrong with the region, as sentences. Keeps writers out while it looks."""
         from . import check
 
-        if self.region.writable:
-            self.writer.begin()
-        else:
-            self.coordinator.acquire_shared()
-        try:
+        def locked() -> List[str]:
             self.region.follow()
             return check.check(self.region)
-        finally:
-            self.writer.end()
+
+        return self.writer.under_lock(locked) if self.region.writable else self.coordinator.shared(locked)
 
     def repair(self) -> List[str]:
         """Finish what a dead writer left, rebuild everything derived, give up records that are damaged.
@@ -303,10 +299,7 @@ class Engine:
         """
         from . import rebuild, recovery
 
-        if not self.region.writable:
-            raise self.writer.read_only()
-        self.coordinator.acquire()
-        try:
+        def locked() -> List[str]:
             region = self.region
             region.follow()
             if region.words[STATE] == STATE_LIVE and region.words[DIRTY]:
@@ -322,8 +315,8 @@ class Engine:
             if words[ALERT]:
                 self.writer.to_wake = ALL_KEYS
             return [f"the record of slot {slot} was damaged and is gone" for slot in given_up]
-        finally:
-            self.writer.end()
+
+        return self.writer.under_lock(locked, whole=False)
 
     def facts(self) -> Dict[str, Any]:
         """Figures of the region and of this handle, read without a lock."""
@@ -379,9 +372,9 @@ class Engine:
         """Let go of file and mapping, when no thread of this handle is writing. After that: ``ClosedError``."""
         if self.closed:
             return
-        keeper, self.keeper = self.keeper, None
-        if keeper is not None:
-            keeper.stop()
+        if self.keeper is not None:
+            self.keeper.stop()
+            self.keeper = None
         if not self._stale:
             self._report()
         self.coordinator.closing = True  # whoever waits for the lock gives up

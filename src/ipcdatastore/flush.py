@@ -199,14 +199,13 @@ def _discard(path: str) -> None:
 
 def _is_current(engine: Engine, newest: Tuple[int, str]) -> bool:
     """Whether the newest image shows what the region holds now, and how it is set."""
-    writer = engine.writer
-    writer.begin()
-    try:
+
+    def locked() -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
         words, longs = engine.region.words, engine.region.longs
         wanted = (longs[VERSION_LONG], words[PERSIST], words[EVICT], longs[MAX_SIZE_LONG])
-        flushed = (longs[FLUSHED_LONG], words[IMAGE_NUMBER])
-    finally:
-        writer.end()
+        return wanted, (longs[FLUSHED_LONG], words[IMAGE_NUMBER])
+
+    wanted, flushed = engine.writer.under_lock(locked)
     if flushed != (wanted[0], newest[0]):
         return False
     found = archive.footer(newest[1])
@@ -218,14 +217,13 @@ def _is_current(engine: Engine, newest: Tuple[int, str]) -> bool:
 
 def _note(engine: Engine, facts: Facts, directory: str) -> None:
     """Have the region say which image is the last, and where: others may see another default."""
-    writer = engine.writer
-    writer.begin()
-    try:
+
+    def locked() -> None:
         words = engine.region.words
         engine.region.longs[FLUSHED_LONG] = facts.version
         words[FLUSHED_AT] = facts.wall_ns // 10**9 & 0xFFFFFFFF
         words[IMAGE_NUMBER] = facts.number
         if archive.stored_directory(words, engine.region.data) is None:
             archive.store_directory_locked(words, engine.region.data, directory)
-    finally:
-        writer.end()
+
+    engine.writer.under_lock(locked)

@@ -23,7 +23,7 @@ from zlib import crc32
 
 from . import heap, index, intent
 from .coordinator import Coordinator
-from .errors import LockLostError, ReadOnlyError, RegionDamagedError, TooLargeError
+from .errors import DatastoreError, LockLostError, ReadOnlyError, RegionDamagedError, TooLargeError
 from .heap import Plan
 from .layout import (
     ALERT,
@@ -60,9 +60,11 @@ from .region import Region
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import List, Optional, Sequence, Set
+    from typing import Callable, List, Optional, Sequence, Set, TypeVar
 
     from .futex import Bell
+
+    T = TypeVar("T")
 
 
 # What loads from damaged bytes end in: addresses outside of the region, lengths beyond its end, numbers too large.
@@ -140,32 +142,48 @@ class Frame:
         if not region.checked <= now <= region.check_due:
             region.check_place(now)
 
-    def begin(self) -> None:
-        """Take the lock and enter. Whoever calls this calls ``coordinator.release`` in a ``finally``."""
+    def under_lock(self, work: Callable[[], T], *, whole: bool = True) -> T:
+        """What `work` returns, done as the only writer, in a region that is live and repaired (unless not `whole`).
+
+        The lock is free afterwards, also where a signal comes in while it is given back.
+        """
         if not self.region.writable:
             raise self.read_only()
-        self.coordinator.acquire()
+        coordinator = self.coordinator
+        coordinator.check_outside()
         try:
-            self.now = time.time_ns()
-            self.enter_locked(self.now)
-        except BaseException:
-            self.coordinator.release()
+            coordinator.take()
+            return self._do_locked(work, whole)
+        except BaseException as error:
+            coordinator.free()
+            self.translate(error)
             raise
 
-    def try_begin(self) -> bool:
-        """:meth:`begin`, if nobody has the lock. Whether it was free."""
-        if not self.coordinator.try_acquire():
-            return False
+    def if_free(self, work: Callable[[], T]) -> Optional[T]:
+        """:meth:`under_lock`, if nobody has the lock; None if somebody has."""
+        coordinator = self.coordinator
+        if coordinator.is_inside():
+            return None
         try:
-            self.now = time.time_ns()
-            self.enter_locked(self.now)
-        except BaseException:
-            self.coordinator.release()
+            return self._do_locked(work, True) if coordinator.try_take() else None
+        except BaseException as error:
+            coordinator.free()
+            self.translate(error)
             raise
-        return True
+
+    def _do_locked(self, work: Callable[[], T], whole: bool) -> T:
+        try:
+            if whole:
+                self.now = time.time_ns()
+                self.enter_locked(self.now)
+            return work()
+        finally:
+            self.end()
 
     def end(self) -> None:
         """Give the lock back, then wake who waits for what was done."""
+        self.inside = False
+        self.pinned.clear()
         wake, self.to_wake = self.to_wake, 0  # inside of the lock: behind it other threads add to it
         self.coordinator.release()
         if wake:
@@ -214,8 +232,10 @@ class Frame:
     def bell(self) -> Optional[Bell]:
         """The change word, to wait for or to ring; None where nobody can be woken, or through a read-only handle."""
         if self._bell is None and self.region.writable:
-            from . import futex  # nor waited for
-
+            try:
+                from . import futex  # nor waited for
+            except OSError:  # no descriptor is left to read the module with; who waits looks by himself in a while
+                return None
             self._bell = futex.bell(self.region.data, CHANGE)
         return self._bell
 
@@ -344,7 +364,12 @@ class Frame:
         _, _, _, _, _, version, _, expires = RECORD.unpack_from(self.region.data, block * UNIT)
         return 0 if expires and now_ns() >= expires else int(version)
 
-    def damaged(self, error: Exception) -> RegionDamagedError:
+    def translate(self, error: BaseException) -> None:
+        """Raise ours in the place of `error` if that comes of bytes that lead nowhere."""
+        if isinstance(error, BROKEN) and not isinstance(error, DatastoreError):
+            raise self.damaged(error) from error
+
+    def damaged(self, error: BaseException) -> RegionDamagedError:
         """The error for bytes that lead nowhere."""
         return RegionDamagedError(
             f"the region {self.region.path} is damaged: {error}; `check` says what, `repair` saves what is whole",

@@ -23,7 +23,7 @@ from .place import check_trusted
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 # --- the format: frozen for image version 1 --------------------------------------------------------------
 IMAGE_MAGIC = b"\x89IPCDI\r\n"
@@ -42,6 +42,7 @@ IMAGE_FOOTER = struct.Struct("=QQQQQQIIIIIIII8s")
 VOID = 255  # the type in an entry that says "this slot holds nothing"
 
 _FLUSH = 1 << 20
+_SECTOR = 4096  # what is given up of a disk that fails
 _PLAUSIBLE_TYPE = 32  # salvage takes no record of a larger type for one
 
 if IMAGE_HEADER.size + IMAGE_CRC.size > IMAGE_START or IMAGE_FOOTER.size != 88:
@@ -211,7 +212,11 @@ def void(slot: int) -> bytes:
 
 # --- reading ----------------------------------------------------------------------------------------------
 class Image:
-    """An image file, mapped; nothing of it is believed before :meth:`validate`. A context manager."""
+    """An image file; nothing of it is believed before :meth:`validate`. A context manager.
+
+    It is mapped only after every byte was read once, by a system call: a disk that fails is an error there, and the
+    death of the process in a mapping.
+    """
 
     serializer: str
     name: str
@@ -220,27 +225,70 @@ class Image:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.data: Any = b""
-        self.size = 0
+        self.data: Any = b""  # all of it, once that was read
         self._raw = 0
         self._chunks: List[Tuple[int, int]] = []
         self._entries = (0, 0)  # where they begin and end
-        fd = open_image(path)
-        try:
-            self.size = os.fstat(fd).st_size
-            if self.size:
-                import mmap
-
-                self.data = mmap.mmap(fd, self.size, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
-            raise PlaceError(f"the image {path} cannot be read: {error}", path=path) from error
-        finally:
-            os.close(fd)
+        self._file = os.fdopen(open_image(path), "rb", buffering=0)
+        self.size = os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
         """Let go of the file."""
-        if self.size:
+        if self.data:
             self.data.close()
+        self._file.close()
+
+    def read(self, at: int, length: int) -> bytes:
+        """So many bytes, fewer at the end. ``PlaceError`` if the disk fails."""
+        pieces = []
+        try:
+            self._file.seek(at)
+            while length > 0:
+                piece = self._file.read(min(length, _FLUSH))
+                if not piece:
+                    break
+                pieces.append(piece)
+                length -= len(piece)
+        except OSError as error:
+            raise PlaceError(
+                f"the image {self.path} cannot be read at byte {at}: {error.strerror or error}; see to its disk, or "
+                "save what is left with `restore(path, salvage=True)`",
+                path=self.path,
+            ) from error
+        return b"".join(pieces)
+
+    def begins_like_one(self) -> bool:
+        """Whether the file begins as an image does."""
+        return self.read(0, len(IMAGE_MAGIC)) == IMAGE_MAGIC
+
+    def _map(self) -> None:
+        import mmap
+
+        try:
+            self.data = mmap.mmap(self._file.fileno(), self.size, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise PlaceError(f"the image {self.path} cannot be mapped: {error}", path=self.path) from error
+
+    def _copy(self, problems: List[str]) -> None:
+        """All that can be read, in memory; nothing but zeros where the disk fails."""
+        import mmap
+
+        self.data = mmap.mmap(-1, max(self.size, 1))
+        at = 0
+        step = _FLUSH
+        while at < self.size:
+            try:
+                piece = self.read(at, step)
+            except PlaceError as error:
+                if step > _SECTOR:
+                    step = _SECTOR
+                    continue
+                problems.append(error.message)
+                piece = b""
+            self.data[at : at + len(piece)] = piece
+            at += step
+            if at % _FLUSH == 0:
+                step = _FLUSH
 
     def __enter__(self) -> Image:
         return self
@@ -256,19 +304,29 @@ class Image:
         ``SnapshotDamagedError`` for one that was damaged.
         """
         self._read_header()
-        self._read_footer(whole=whole)
+        crc = self._read_footer()
+        if not whole:
+            return
+        end = self.size - IMAGE_FOOTER.size
+        found = 0
+        for at in range(0, end, _FLUSH):
+            found = crc32(self.read(at, min(_FLUSH, end - at)), found)
+        if found != crc:
+            raise self.damaged("it does not fit its checksum")
+        self._map()
 
     def _read_header(self) -> None:
         path = self.path
         if self.size < IMAGE_START:
             raise self.damaged(f"it has only {self.size} bytes")
-        fields = IMAGE_HEADER.unpack_from(self.data)
+        header = self.read(0, IMAGE_START)
+        fields = IMAGE_HEADER.unpack_from(header.ljust(IMAGE_START, b"\0"))
         magic, write, read, order, serializer, clock, _, region_id, raw, name_length, name = fields
         if magic != IMAGE_MAGIC:
             raise FormatError(f"{path} is no image: it begins with {magic!r}", path=path)
         # Where the header's checksum is, and of what, is the same in every version: so damage is no "other format".
-        crc = self.data[IMAGE_HEADER.size : IMAGE_HEADER.size + IMAGE_CRC.size]
-        right = IMAGE_CRC.pack(crc32(self.data[: IMAGE_HEADER.size]))
+        crc = header[IMAGE_HEADER.size : IMAGE_HEADER.size + IMAGE_CRC.size]
+        right = IMAGE_CRC.pack(crc32(header[: IMAGE_HEADER.size]))
         if crc not in (right, right[::-1]):
             raise self.damaged("its header does not fit its checksum")
         if order != layout.BYTE_ORDER_MARK:
@@ -294,11 +352,12 @@ class Image:
         self.name = name[:name_length].decode("utf-8", "replace")
         self._raw = raw
 
-    def _read_footer(self, *, whole: bool) -> None:
+    def _read_footer(self) -> int:
+        """The facts and where the parts are. The checksum of all that is before."""
         at = self.size - IMAGE_FOOTER.size
         if at < IMAGE_START:
             raise self.damaged("it has no footer: its end is missing")
-        footer = self.data[at:]
+        footer = self.read(at, IMAGE_FOOTER.size).ljust(IMAGE_FOOTER.size, b"\0")
         *fields, crc, magic = IMAGE_FOOTER.unpack(footer)
         unsealed = IMAGE_FOOTER.pack(*fields, 0, magic)
         if magic != IMAGE_END or crc != crc32(unsealed):
@@ -306,11 +365,19 @@ class Image:
         (version, cleared, wall, clock, max_size, size, entries, chunks, records, number, persist, evict, all_crc) = (
             fields
         )
+        if self._raw < 0:  # the header is lost, and said how much it is
+            self._raw = at - IMAGE_START - size - chunks * IMAGE_CHUNK.size
         entries_at = IMAGE_START + self._raw
-        if self._raw % UNIT or entries_at + size + chunks * IMAGE_CHUNK.size != at or entries * IMAGE_ENTRY.size > size:
+        if (
+            self._raw < 0
+            or self._raw % UNIT
+            or entries_at + size + chunks * IMAGE_CHUNK.size != at
+            or entries * IMAGE_ENTRY.size > size
+        ):
             raise self.damaged("its parts do not add up to its length")
         self._entries = (entries_at, entries_at + size)
-        self._chunks = list(IMAGE_CHUNK.iter_unpack(self.data[entries_at + size : at]))
+        table = self.read(entries_at + size, chunks * IMAGE_CHUNK.size)
+        self._chunks = list(IMAGE_CHUNK.iter_unpack(table.ljust(chunks * IMAGE_CHUNK.size, b"\0")))
         if any(4 * (first + SLOT_WORDS * count) > self._raw for first, count in self._chunks):
             self._chunks = []
             raise self.damaged("a chunk of slots lies outside of its raw copy")
@@ -319,8 +386,7 @@ class Image:
                 f"the image {self.path} has policies unknown to this release: upgrade ipcdatastore here", path=self.path
             )
         self.facts = Facts(version, cleared, wall, clock, max_size, records, number, persist, evict)
-        if whole and crc32(memoryview(self.data)[:at]) != all_crc:  # last: the rest serves `salvage`
-            raise self.damaged("it does not fit its checksum")
+        return int(all_crc)
 
     def damaged(self, problem: str) -> SnapshotDamagedError:
         """The error for an image that cannot be believed."""
@@ -333,22 +399,27 @@ class Image:
 
     # --- records ---------------------------------------------------------------------------------------
     def records(self) -> Iterator[bytes]:
-        """Every record of a validated image, checked against its seal; ``SnapshotDamagedError`` at the first misfit."""
-        count = 0
-        for record in self._records([], strict=True):
-            count += 1
-            yield record
-        if count != self.facts.records:
-            raise self.damaged(f"it holds {count} records, its footer says {self.facts.records}")
+        """Every record of a validated image, checked against its seal; ``SnapshotDamagedError`` at the first misfit.
+
+        How many there are is theirs to tell: what the footer says is what the region's header said.
+        """
+        return self._records([], strict=True)
 
     def salvage(self) -> Tuple[List[bytes], List[str]]:
         """(every record that still fits its seal, what is wrong), of whatever is left of an image."""
         problems: List[str] = []
-        try:
-            self.validate()
-        except (SnapshotDamagedError, FormatError) as error:
-            problems += getattr(error, "problems", (error.message,))
+        parts: Tuple[Callable[[], Any], ...] = (self._read_header, self._read_footer, self.validate)
+        for part in parts:
+            try:
+                part()
+            except (SnapshotDamagedError, FormatError, PlaceError) as error:
+                problems += [one for one in getattr(error, "problems", (error.message,)) if one not in problems]
+                if part == self._read_header:
+                    self._raw = -1
+        if not self.data:
+            self._copy(problems)
         if not self._entries[1]:
+            self._raw = max(self._raw, 0)
             self._guess_parts()
         newest: Dict[bytes, Tuple[int, bytes]] = {}
         for record in self._records(problems, strict=False):

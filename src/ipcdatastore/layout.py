@@ -29,6 +29,7 @@ MAX_REGION = 1 << 34  # 16 GiB: what a word index can address
 DEFAULT_MAX_SIZE = 1 << 30
 MAX_KEY = 0xFFFF
 MAX_VALUE = 0xFFFFFFFF
+MAX_VERSION = 1 << 62  # more than can ever be given out
 
 # --- static header: bytes 0..75, written once at creation, covered by its own CRC --------------------
 MAGIC = b"\x89IPCDS\r\n"

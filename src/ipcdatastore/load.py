@@ -15,7 +15,6 @@ from .image import Image
 from .layout import (
     BLOCK_HEADER_WORDS,
     CHUNK_CURRENT,
-    CHUNK_FIRST,
     CHUNK_SLOTS_MAX,
     CHUNK_SLOTS_MIN,
     CLEARED_LONG,
@@ -132,9 +131,10 @@ class _Loader:
         self.flagged = False
 
     def run(self) -> None:
-        chunks = self._make_chunks(self.image.facts.records)
-        words = self.region.words
-        top = words[TOP]
+        found = list(index.chunks(self.region.words))
+        most = self.image.size // RECORD.size  # that there can be, whatever the footer says
+        chunks = found + self._make_chunks(min(self.image.facts.records, most) - sum(count for _, count in found))
+        top = self.region.words[TOP]
         pieces: List[bytes] = []
         waiting = 0
         slots: List[bytes] = []
@@ -144,8 +144,10 @@ class _Loader:
         for old, expires in alive(self.image):
             if not room:
                 self._store_slots(first, slots)
-                if not chunks:
-                    raise self.image.damaged("it holds more records than its footer says")
+                if not chunks:  # there are more records than the footer says
+                    self._store_records(top, pieces, waiting)
+                    chunks = self._make_chunks(CHUNK_SLOTS_MAX)
+                    top, waiting = self.region.words[TOP], 0
                 slot, room = chunks.pop(0)
                 first = slot
             room -= 1
@@ -170,11 +172,10 @@ class _Loader:
         self.region.words[DIRTY] = 0
 
     def _make_chunks(self, slots: int) -> List[Tuple[int, int]]:
-        """A chain of chunks with so many slots: (first slot, slots) of each."""
+        """More chunks, with so many slots: (first slot, slots) of each."""
         words = self.region.words
-        found = list(index.chunks(words))
-        slots -= sum(count for _, count in found)
-        last = words[CHUNK_FIRST]
+        found: List[Tuple[int, int]] = []
+        last = words[CHUNK_CURRENT]
         while slots > 0:
             asked = max(CHUNK_SLOTS_MIN, min(slots, CHUNK_SLOTS_MAX))
             units = size_class(chunk_size(asked))[1]

@@ -323,10 +323,13 @@ class Reader:
     def _under_lock(self, read: Callable[[], T]) -> T:
         """Read while no writer can write. What does not fit now was damaged, not rewritten."""
         self.fallbacks += 1
-        self.coordinator.acquire_shared()
-        try:
+
+        def locked() -> T:
             self.region.follow()
             return read()
+
+        try:
+            return self.coordinator.shared(locked)
         except _TRY_AGAIN as error:
             raise RegionDamagedError(
                 f"a record of the region {self.region.path} does not fit its seal though nobody writes: it was "
@@ -334,8 +337,6 @@ class Reader:
                 path=self.region.path,
                 problems=("seal",),
             ) from error
-        finally:
-            self.coordinator.release()
 
 
 def _record(fields: Tuple[Any, ...]) -> Record:

@@ -17,6 +17,7 @@ from .layout import (
     BLOCK_HEADER_WORDS,
     CHUNK_CURRENT,
     CLASSES,
+    CLEARED_LONG,
     COMMIT,
     COUNT,
     DEFAULT_MAX_SIZE,
@@ -26,6 +27,9 @@ from .layout import (
     EVICT,
     EVICT_POLICIES,
     EXPIRING,
+    FLAG_PERSIST,
+    FLAGGED,
+    FLUSHED_LONG,
     FREE_UNITS,
     HAND,
     HEADS,
@@ -40,6 +44,7 @@ from .layout import (
     LOG_BREAKS,
     MAX_REGION,
     MAX_SIZE_LONG,
+    MAX_VERSION,
     PAGE,
     PAGE_UNITS,
     PARTITIONS,
@@ -97,7 +102,7 @@ if TYPE_CHECKING:
 class Scan:
     """What the slots publish."""
 
-    __slots__ = ("damaged", "expiring", "extents", "free", "live", "version")
+    __slots__ = ("damaged", "expiring", "extents", "flagged", "free", "live", "version")
 
     def __init__(self) -> None:
         self.live: List[List[int]] = [[] for _ in range(PARTITIONS)]  # slots of each partition
@@ -105,6 +110,7 @@ class Scan:
         self.extents: List[Extent] = []
         self.damaged: List[int] = []
         self.expiring = 0
+        self.flagged = False
         self.version = 0
 
 
@@ -118,6 +124,8 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     after_damage = after_damage or salvage
     words[DIRTY] = nonce | (KIND_REPAIR if after_damage else KIND_REBUILD)
     jump = VERSION_JUMP if after_damage else 0
+    if after_damage and region.longs[VERSION_LONG] > MAX_VERSION:
+        region.longs[VERSION_LONG] = 0  # no version was ever that high: the records tell below
     region.longs[VERSION_LONG] += jump
     _settle(region, after_damage, salvage)
     # An earlier rebuild may have died after it switched some tables. What those replaced is used again below, so
@@ -154,7 +162,13 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     words[COUNT] = len(seen.extents)
     words[EXPIRING] = seen.expiring
     words[JOURNAL_COUNT] = 0
-    region.longs[VERSION_LONG] = max(region.longs[VERSION_LONG], seen.version + jump)
+    longs = region.longs
+    longs[VERSION_LONG] = max(longs[VERSION_LONG], seen.version + jump)
+    if seen.flagged and not words[FLAGGED]:
+        words[FLAGGED] = 1
+    if salvage:
+        longs[CLEARED_LONG] = min(longs[CLEARED_LONG], longs[VERSION_LONG])
+        longs[FLUSHED_LONG] = 0  # the images do not show what was given up
     words[DIRTY] = nonce
     return seen.damaged
 
@@ -227,7 +241,7 @@ def scan(region: Any) -> Scan:
         if at + RECORD_SIZE > end:
             damaged.append(slot)
             continue
-        owner, key_length, _, _, value_length, version, _, expires = unpack(data, at)
+        owner, key_length, _, flags, value_length, version, _, expires = unpack(data, at)
         size = RECORD_SIZE + key_length + value_length
         if owner != slot or at + size > end or crc32(data[at : at + size], word) != words[cell + 1]:
             damaged.append(slot)
@@ -239,6 +253,7 @@ def scan(region: Any) -> Scan:
         live[hashed & PARTITIONS - 1].append(slot)
         seen.extents.append((block, (size + 15) >> 4 if size <= 1024 else record_units(size)))
         seen.expiring += expires != 0
+        seen.flagged = seen.flagged or flags & FLAG_PERSIST != 0
         seen.version = max(seen.version, version)
     return seen
 

@@ -88,7 +88,14 @@ class Region:
                 problems=("length",),
             )
         access = mmap.ACCESS_WRITE if self.writable else mmap.ACCESS_READ
-        return mmap.mmap(self.file.fileno(), published, access=access)
+        try:
+            return mmap.mmap(self.file.fileno(), published, access=access)
+        except OSError as error:  # no descriptor is left for it, or no addresses
+            raise PlaceError(
+                f"the region {self.path} cannot be mapped: {error.strerror or error}; nothing was changed. Close files "
+                "or handles, or allow the process more",
+                path=self.path,
+            ) from error
 
     def _published(self) -> int:
         if self.words is not None:

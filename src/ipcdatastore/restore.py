@@ -14,9 +14,8 @@ from collections import namedtuple
 from zlib import crc32
 
 from . import archive, index, load, transaction
-from .errors import DatastoreError, FormatError, RestoreWarning, SnapshotDamagedError
-from .frame import BROKEN
-from .image import IMAGE_MAGIC, Image
+from .errors import FormatError, RestoreWarning, SnapshotDamagedError
+from .image import Image
 from .layout import IMAGE_NUMBER, RECORD, RECORD_LENGTHS, RECORD_SIZE
 from .platform import now_ns
 from .reader import sealed
@@ -101,7 +100,7 @@ def _from_image(
     number: int,
 ) -> int:
     with Image(path) as image:
-        if image.data[: len(IMAGE_MAGIC)] != IMAGE_MAGIC:
+        if not image.begins_like_one():
             raise image.damaged("it does not begin as an image does")  # with this name it was one
         image.validate()
         if image.name != name:
@@ -153,8 +152,8 @@ def into_live(writer: Writer, path: str, *, salvage: bool, directory: str) -> Re
         facts = getattr(image, "facts", None)
     lost = max(0, facts.records - len(records)) if facts else 0  # without a footer nobody knows
     writes = _writes(records, facts, region.header.seed)
-    writer.begin()
-    try:
+
+    def locked() -> None:
         # Under the lock nothing moves: what the image lacks goes, whoever put it there.
         for key in _keys_locked(writer.region):
             if key not in writes:
@@ -164,12 +163,8 @@ def into_live(writer: Writer, path: str, *, salvage: bool, directory: str) -> Re
             numbers = [number for number, _ in archive.numbered(directory)]
             words = writer.region.words
             words[IMAGE_NUMBER] = max([*numbers, int(words[IMAGE_NUMBER])])
-    except BROKEN as error:
-        if isinstance(error, DatastoreError):
-            raise
-        raise writer.damaged(error) from error
-    finally:
-        writer.end()
+
+    writer.under_lock(locked)
     kept = sum(write.value is not None for write in writes.values())
     return Restored(path, kept, lost, tuple(problems))
 

@@ -96,8 +96,7 @@ class Service:
             store = open_handle(self.name, **self._options)
             try:
                 engine = store._engine
-                engine.writer.begin()  # repairs
-                engine.writer.end()
+                engine.writer.under_lock(lambda: None)  # repairs
                 self._upkeep = Upkeep(engine, self._interval, lock)
                 if self._on_problem is not None:
                     self._upkeep.on_problem = self._on_problem
@@ -116,18 +115,18 @@ class Service:
         return self._running().tick()
 
     def stop(self) -> None:
-        """Write what is not written yet, close the handle, and let the next service take over. Twice does no harm."""
+        """Write what is not written yet, close the handle, and let the next service take over. Twice does no harm, and
+        who was interrupted here stops again: until then this service has the region.
+        """
         if self._keeper is not None:
             self._keeper.stop()
             self._keeper = None
-        upkeep, store = self._upkeep, self._store
-        self._upkeep = self._store = None
-        try:
-            if upkeep is not None:
-                upkeep.end()
-        finally:
-            if store is not None:
-                store.close()
+        if self._upkeep is not None:
+            self._upkeep.end()
+            self._upkeep = None
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
     def run(self, stop: threading.Event) -> None:
         """Tick until `stop` is set, which a signal handler may do. The caller starts and stops the service."""

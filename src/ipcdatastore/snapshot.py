@@ -21,7 +21,7 @@ import sys
 import time
 from zlib import crc32
 
-from . import image, index
+from . import check, image, index
 from .errors import RegionDamagedError
 from .frame import BROKEN, Frame
 from .image import Facts, ImageWriter
@@ -52,7 +52,9 @@ from .reader import final_word, word_before_mark
 
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Set, Tuple, Union
+    from typing import Callable, Dict, List, Optional, Set, Tuple, TypeVar, Union
+
+    T = TypeVar("T")
 
     Differences = List[Tuple[int, List[int]]]
 
@@ -125,15 +127,7 @@ class Snapshot:
         region.follow()
         first = dict(index.slot_words(region.words))
         fence()
-        whole = self._enter()
-        try:
-            region = self.region
-            words = region.words
-            top = words[TOP]
-            if whole and not self.flagged and 2 * words[FREE_UNITS] <= top:
-                self.raw = top * UNIT
-        finally:
-            self.frame.end()
+        self.raw = self._undisturbed(self._raw_size)
         header = region.header
         self.writer.begin(header.serializer, header.region_id, name, self.raw)
         if self.raw:
@@ -142,26 +136,28 @@ class Snapshot:
         else:
             self.seen = {slot: bytearray(len(copy)) for slot, copy in first.items()}
 
-    def _enter(self) -> bool:
-        """Keep writers out. Whether no operation of a dead one is left: a read-only handle cannot repair."""
+    def _raw_size(self) -> int:
+        """Bytes of the raw copy; 0 where entries alone are less, or an operation of a dead writer is left."""
+        words = self.region.words
+        if words[DIRTY] or self.flagged or 2 * words[FREE_UNITS] > words[TOP] or words[TOP] > self.region.units:
+            return 0
+        return int(words[TOP]) * UNIT
+
+    def _undisturbed(self, work: Callable[[], T]) -> T:
+        """What `work` returns, done while no writer is inside; a dead one's mark may be left for a read-only handle."""
         frame = self.frame
+
+        def locked() -> T:
+            self.region.follow()
+            if self.region.words[STATE] != STATE_LIVE:
+                raise frame.damaged(ValueError("it was found damaged"))
+            return work()
+
         frame.coordinator.eager = EAGER
         try:
-            if self.region.writable:
-                frame.begin()
-                return True
-            frame.coordinator.acquire_shared()
+            return frame.under_lock(work) if self.region.writable else frame.coordinator.shared(locked)
         finally:
             frame.coordinator.eager = 0
-        try:
-            self.region.follow()
-            words = self.region.words
-            if words[STATE] != STATE_LIVE:
-                raise frame.damaged(ValueError("it was found damaged"))
-            return not words[DIRTY]
-        except BaseException:
-            frame.coordinator.release()
-            raise
 
     def _copy_raw(self) -> None:
         data = self.region.data
@@ -251,19 +247,24 @@ class Snapshot:
     # --- the instant -----------------------------------------------------------------------------------
     def _finish(self, number: int, most: int) -> Optional[Facts]:
         """The last copy, and what holds at that instant; None if more than `most` slots were left for it."""
-        self._enter()
-        try:
+
+        def locked() -> Optional[Facts]:
             left = self._differences(most)
-            if _count(left) <= most:
-                self._copy_again(left, locked=True)
-                return self._facts(number)
-        finally:
-            self.frame.end()
-        self._copy_again(self._differences())
-        return None
+            if _count(left) > most:
+                return None
+            self._copy_again(left, locked=True)
+            return self._facts(number)
+
+        facts = self._undisturbed(locked)
+        if facts is None:
+            self._copy_again(self._differences())
+        return facts
 
     def _facts(self, number: int) -> Facts:
         words, longs = self.region.words, self.region.longs
+        problem = check.settings_problem(self.region)
+        if problem:  # an image of such settings would be refused when it is wanted
+            raise self.frame.damaged(ValueError(problem))
         wall, clock = time.time_ns(), now_ns()
         records = words[COUNT] if self.raw else len(self.entered)
         return Facts(

@@ -18,8 +18,7 @@ from zlib import crc32
 
 from . import heap, index, intent, journal, log, rebuild
 from .codec import KEEP, decode_key, shorten
-from .errors import ConflictError, DatastoreError, StoreFullError
-from .frame import BROKEN
+from .errors import ConflictError, StoreFullError
 from .heap import Plan
 from .journal import Entry
 from .layout import (
@@ -46,7 +45,6 @@ from .layout import (
     VERSION_LONG,
     WORD_CELL,
 )
-from .platform import LOCK_UN
 from .reader import final_word, sealed
 from .writer import Writer
 
@@ -80,23 +78,12 @@ def commit(writer: Writer, writes: Sequence[Write], reads: Optional[Reads] = Non
 
     The region's version afterwards. Raises ``ConflictError`` or ``StoreFullError`` with nothing changed.
     """
-    writer.begin()
-    try:
+
+    def locked() -> int:
         _check_reads(writer, reads or {})
         return commit_locked(writer, writes)
-    except BROKEN as error:
-        if isinstance(error, DatastoreError):
-            raise
-        raise writer.damaged(error) from error
-    finally:
-        coordinator = writer.coordinator
-        wake, writer.to_wake = writer.to_wake, 0
-        try:
-            coordinator.lock_file(coordinator.fd, LOCK_UN)
-        finally:
-            coordinator.thread.release()
-        if wake:
-            writer.ring(wake)
+
+    return writer.under_lock(locked)
 
 
 def _check_reads(writer: Writer, reads: Reads) -> None:
@@ -275,37 +262,24 @@ def _fill_locked(writer: Writer, write: Write, entry: Entry, version: int) -> No
 
 def clear(writer: Writer) -> int:
     """Delete every record at one moment. How many there were."""
-    writer.begin()
-    try:
-        region = writer.region
-        words = region.words
-        members = [
-            (slot, words[slot])
-            for slot in index.slots(words)
-            if words[slot + SLOT_CELL + 2 * (words[slot] & WORD_CELL)]
-        ]
-        version = _advance_version_locked(writer, 1, clearing=True) + 1
-        words[DIRTY] = writer.nonce | KIND_CLEAR
-        for slot, before in members:
-            target = final_word(before)
-            cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
-            words[cell] = 0
-            words[cell + 1] = target  # the CRC of nothing, started from the word, is the word
-        events = [(EVENT_CLEAR, version, b"")] if is_heard_locked(writer) and words[LOG] else []
-        journal.publish(region, members, events)
-        rebuild.rebuild(region, writer.nonce)
-        writer.leave_locked()
-        return len(members)
-    except BROKEN as error:
-        if isinstance(error, DatastoreError):
-            raise
-        raise writer.damaged(error) from error
-    finally:
-        coordinator = writer.coordinator
-        wake, writer.to_wake = writer.to_wake, 0
-        try:
-            coordinator.lock_file(coordinator.fd, LOCK_UN)
-        finally:
-            coordinator.thread.release()
-        if wake:
-            writer.ring(wake)
+    return writer.under_lock(lambda: _clear_locked(writer))
+
+
+def _clear_locked(writer: Writer) -> int:
+    region = writer.region
+    words = region.words
+    members = [
+        (slot, words[slot]) for slot in index.slots(words) if words[slot + SLOT_CELL + 2 * (words[slot] & WORD_CELL)]
+    ]
+    version = _advance_version_locked(writer, 1, clearing=True) + 1
+    words[DIRTY] = writer.nonce | KIND_CLEAR
+    for slot, before in members:
+        target = final_word(before)
+        cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
+        words[cell] = 0
+        words[cell + 1] = target  # the CRC of nothing, started from the word, is the word
+    events = [(EVENT_CLEAR, version, b"")] if is_heard_locked(writer) and words[LOG] else []
+    journal.publish(region, members, events)
+    rebuild.rebuild(region, writer.nonce)
+    writer.leave_locked()
+    return len(members)

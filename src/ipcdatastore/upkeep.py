@@ -168,11 +168,9 @@ class Upkeep:
         self.on_problem(problem)
 
     def end(self) -> None:
-        """Write what is not written yet, and let the next one take over."""
+        """Write what is not written yet, and let the next one take over; not if it is interrupted before it has."""
         if not self.lock.held:
             return
-        try:
-            if not (self.lost or self.engine.closed) and self.is_unflushed():
-                self.flush()
-        finally:
-            self.lock.release()
+        if not (self.lost or self.engine.closed) and self.is_unflushed():
+            self.flush()
+        self.lock.release()

@@ -9,8 +9,7 @@ from zlib import crc32
 from . import heap, index
 from .codec import KEEP
 from .coordinator import Coordinator
-from .errors import DatastoreError
-from .frame import ALERT_SECONDS, ALERT_SHIFT, BROKEN, Frame, flat
+from .frame import ALERT_SECONDS, ALERT_SHIFT, Frame, flat
 from .heap import Plan
 from .intent import PAYLOAD_AT
 from .layout import (
@@ -103,113 +102,119 @@ class Writer(Frame):
             units = self.units_for(size)
             number = list_class(units)
         coordinator = self.coordinator
-        coordinator.acquire()
+        if coordinator.thread._is_owned():  # type: ignore[attr-defined]
+            coordinator.check_outside()
         try:
-            now = time.time_ns()
-            words = region.words
-            if (
-                words[DIRTY]  # also of a damaged region: recovery failed, and never came to clear it
-                or words[LENGTH] * PAGE_UNITS != region.units
-                or not region.checked <= now <= region.check_due
-            ):
-                self.enter_locked(now)
-                words = region.words
-            heard = words[ALERT] and self.is_heard_locked()
-            data = region.data
-            # Where this handle last put the key: if the slot's word is still that one, nothing changed since.
-            hint = self.hints.get(key)
-            if hint is not None and words[hint[0]] == hint[1]:
-                slot, word, old_size, kept = hint
-                old = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
-            else:
-                slot, word, old, old_size, _, kept = index.find(words, data, key, crc32(key, region.header.seed))
-            if expect != ANY:
-                found = self.version_at(old)
-                if found != expect:
-                    return 0, found
-            if flags == KEEP:
-                flags = kept
-            if flags and not words[FLAGGED]:
-                words[FLAGGED] = 1
-            if word >> SEQ_SHIFT >= SEQ_RETIRE:
-                return self.move_locked(key, kind, value, expires, flags), 0
-            old_units = (old_size + 15) >> 4
-            if old_units > 64:
-                old_units = record_units(old_size)
-            block = words[HEADS + number]
-            tag = units << 2 | TAG_FREE
-            same = old_units == units and block and words[4 * block] == tag
-            # The old record's own expiry matters only where some record has one.
-            if not same or (
-                (expires or words[EXPIRING]) and (expires != 0) != (RECORD.unpack_from(data, old * UNIT)[7] != 0)
-            ):
-                self.now = now
-                return self._put_locked(key, kind, value, expires, units, flags), 0
-
-            target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
-            longs = region.longs
-            version = longs[VERSION_LONG] + 1
-            head = HEADS + number
-            new, at = 4 * block, 4 * old
-            following = words[new + 1]
-            payload = PACK_REPLACE(slot, word, version & 0xFFFFFFFF, version >> 32, block, following, old, head, tag)
-            data[PAYLOAD_AT : PAYLOAD_AT + PACK_REPLACE_SIZE] = payload
-            words[INTENT] = crc32(payload)
-            words[DIRTY] = mark = self.replace_mark
-
-            longs[VERSION_LONG] = version
-            record = RECORD.pack(slot, key_length, kind, flags, value_length, version, now, expires) + key + value
-            data[4 * new : 4 * new + size] = record
-            cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
-            words[cell] = block
-            words[cell + 1] = crc32(record, target)
-            words[slot + SLOT_USED] = 1
-            if heard:
-                log_head = self.announce_locked(EVENT_SET, version, key)
-
-            if NEEDS_FENCE:
-                fence()
-            words[slot] = target  # PUBLISH: readers see the new record from here on
-            if NEEDS_FENCE:
-                fence()
-
-            # The old block takes the new one's place at the head of the list.
-            words[head] = old
-            words[at] = tag
-            words[at + 1] = following
-            if following:
-                words[4 * following + 2] = old
-            if heard:
-                words[LOG_HEAD] = log_head
-                if NEEDS_FENCE:
-                    fence()  # whoever sees CHANGE move finds the event
-            if words[DIRTY] != mark:
-                raise self.lock_lost()
-            words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
-            words[DIRTY] = 0
-            if heard:  # already: who waits takes no lock, and to unlock takes a system call
-                self.ring(self.to_wake)
-                self.to_wake = 0
-            hints = self.hints
-            if len(hints) >= MOST_HINTS:
-                hints.clear()
-            hints[key] = (slot, target, size, flags)
-            return version, 0
-        except BROKEN as error:
-            if isinstance(error, DatastoreError):
-                raise
-            raise self.damaged(error) from error
-        finally:
-            wake = self.to_wake
-            if wake:
-                self.to_wake = 0
-            # Not `release()`: a signal would come in at its entry, and the locks stay taken.
+            coordinator.take()
             try:
-                coordinator.lock_file(coordinator.fd, LOCK_UN)
+                now = time.time_ns()
+                words = region.words
+                if (
+                    words[DIRTY]  # also of a damaged region: recovery failed, and never came to clear it
+                    or words[LENGTH] * PAGE_UNITS != region.units
+                    or not region.checked <= now <= region.check_due
+                ):
+                    self.enter_locked(now)
+                    words = region.words
+                heard = words[ALERT] and self.is_heard_locked()
+                data = region.data
+                # Where this handle last put the key: if the slot's word is still that one, nothing changed since.
+                hint = self.hints.get(key)
+                if hint is not None and words[hint[0]] == hint[1]:
+                    slot, word, old_size, kept = hint
+                    old = words[slot + SLOT_CELL + 2 * (word & WORD_CELL)]
+                else:
+                    slot, word, old, old_size, _, kept = index.find(words, data, key, crc32(key, region.header.seed))
+                if expect != ANY:
+                    found = self.version_at(old)
+                    if found != expect:
+                        return 0, found
+                if flags == KEEP:
+                    flags = kept
+                if flags and not words[FLAGGED]:
+                    words[FLAGGED] = 1
+                if word >> SEQ_SHIFT >= SEQ_RETIRE:
+                    return self.move_locked(key, kind, value, expires, flags), 0
+                old_units = (old_size + 15) >> 4
+                if old_units > 64:
+                    old_units = record_units(old_size)
+                block = words[HEADS + number]
+                tag = units << 2 | TAG_FREE
+                same = old_units == units and block and words[4 * block] == tag
+                # The old record's own expiry matters only where some record has one.
+                if not same or (
+                    (expires or words[EXPIRING]) and (expires != 0) != (RECORD.unpack_from(data, old * UNIT)[7] != 0)
+                ):
+                    self.now = now
+                    return self._put_locked(key, kind, value, expires, units, flags), 0
+
+                target = (word & ~3) + SEQ_ONE | ~word & WORD_CELL
+                longs = region.longs
+                version = longs[VERSION_LONG] + 1
+                head = HEADS + number
+                new, at = 4 * block, 4 * old
+                following = words[new + 1]
+                payload = PACK_REPLACE(
+                    slot, word, version & 0xFFFFFFFF, version >> 32, block, following, old, head, tag
+                )
+                data[PAYLOAD_AT : PAYLOAD_AT + PACK_REPLACE_SIZE] = payload
+                words[INTENT] = crc32(payload)
+                words[DIRTY] = mark = self.replace_mark
+
+                longs[VERSION_LONG] = version
+                record = RECORD.pack(slot, key_length, kind, flags, value_length, version, now, expires) + key + value
+                data[4 * new : 4 * new + size] = record
+                cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
+                words[cell] = block
+                words[cell + 1] = crc32(record, target)
+                words[slot + SLOT_USED] = 1
+                if heard:
+                    log_head = self.announce_locked(EVENT_SET, version, key)
+
+                if NEEDS_FENCE:
+                    fence()
+                words[slot] = target  # PUBLISH: readers see the new record from here on
+                if NEEDS_FENCE:
+                    fence()
+
+                # The old block takes the new one's place at the head of the list.
+                words[head] = old
+                words[at] = tag
+                words[at + 1] = following
+                if following:
+                    words[4 * following + 2] = old
+                if heard:
+                    words[LOG_HEAD] = log_head
+                    if NEEDS_FENCE:
+                        fence()  # whoever sees CHANGE move finds the event
+                if words[DIRTY] != mark:
+                    raise self.lock_lost()
+                words[CHANGE] = words[CHANGE] + 1 & 0xFFFFFFFF
+                words[DIRTY] = 0
+                if heard:  # already: who waits takes no lock, and to unlock takes a system call
+                    self.ring(self.to_wake)
+                    self.to_wake = 0
+                hints = self.hints
+                if len(hints) >= MOST_HINTS:
+                    hints.clear()
+                hints[key] = (slot, target, size, flags)
+                return version, 0
+            except BaseException:
+                self.inside = False  # of a key that was to move
+                self.pinned.clear()
+                raise
             finally:
+                wake = self.to_wake
+                if wake:
+                    self.to_wake = 0
+                coordinator.lock_file(coordinator.fd, LOCK_UN)
                 coordinator.thread.release()
-            if wake:
-                self.ring(wake)
+                if wake:
+                    self.ring(wake)
+        except BaseException as error:
+            coordinator.free()
+            self.translate(error)
+            raise
 
     def _put_locked(self, key: bytes, kind: int, value: bytes, expires: int, units: int, flags: int) -> int:
         """Any set, with room made and derived words planned as it takes. The version."""
@@ -270,8 +275,8 @@ class Writer(Frame):
 
         Needs no room, so it works in a full region.
         """
-        self.begin()
-        try:
+
+        def locked() -> Tuple[Optional[bytes], int]:
             words, data = self.region.words, self.region.data
             slot, _, old, size, _, _ = index.find(words, data, key, hashed)
             found = self.version_at(old)
@@ -280,24 +285,13 @@ class Writer(Frame):
             record = data[old * UNIT : old * UNIT + size]
             version = self.delete_slot_locked(slot, EVENT_DELETE if found else EVENT_EXPIRE)
             return (record, version) if found else (None, 0)
-        except BROKEN as error:
-            if isinstance(error, DatastoreError):
-                raise
-            raise self.damaged(error) from error
-        finally:
-            coordinator = self.coordinator
-            wake, self.to_wake = self.to_wake, 0
-            try:
-                coordinator.lock_file(coordinator.fd, LOCK_UN)
-            finally:
-                coordinator.thread.release()
-            if wake:
-                self.ring(wake)
+
+        return self.under_lock(locked)
 
     def expire(self, slot: int, word: int) -> bool:
         """Delete the record that a slot published under `word`, if it is still that one and has expired."""
-        self.begin()
-        try:
+
+        def locked() -> bool:
             words = self.region.words
             if words[slot] != word:
                 return False
@@ -306,12 +300,8 @@ class Writer(Frame):
                 return False
             self.delete_slot_locked(slot, EVENT_EXPIRE)
             return True
-        except BROKEN as error:
-            if isinstance(error, DatastoreError):
-                raise
-            raise self.damaged(error) from error
-        finally:
-            self.end()
+
+        return self.under_lock(locked)
 
     # --- who waits and watches ---------------------------------------------------------------------------
     def alert_locked(self, *, watching: bool) -> None:
@@ -330,24 +320,13 @@ class Writer(Frame):
 
         None if somebody else writes just now, unless `patient`: then he is waited for.
         """
-        if patient:
-            self.begin()
-        elif not self.try_begin():
-            return None
-        coordinator = self.coordinator
-        try:
+
+        def locked() -> Beginning:
             self.alert_locked(watching=watching)
             words = self.region.words
             return words[LOG_HEAD], words[LOG_BREAKS], self.region.longs[VERSION_LONG]
-        finally:
-            wake, self.to_wake = self.to_wake, 0
-            # Not `end()`: who waits is interrupted sooner or later, and the lock must not stay taken.
-            try:
-                coordinator.lock_file(coordinator.fd, LOCK_UN)
-            finally:
-                coordinator.thread.release()
-            if wake:
-                self.ring(wake)
+
+        return self.under_lock(locked) if patient else self.if_free(locked)
 
     def _make_log_locked(self) -> None:
         """Allocate the event log; past the size limit where it would take what is kept for overwrites."""
@@ -366,11 +345,11 @@ class Writer(Frame):
     # --- policies ------------------------------------------------------------------------------------
     def set_policy(self, max_size: Optional[int], evict: Optional[int]) -> None:
         """Change what may be changed in a live region: its size limit and its eviction."""
-        self.begin()
-        try:
+
+        def locked() -> None:
             if max_size is not None:
                 self.region.longs[MAX_SIZE_LONG] = max_size
             if evict is not None:
                 self.region.words[EVICT] = evict
-        finally:
-            self.end()
+
+        self.under_lock(locked)

@@ -46,7 +46,7 @@ def test_an_error_is_one_line(directory):
 
 def test_a_held_lock_is_waited_for_as_long_as_told(run, store):
     store["key"] = 1
-    store._engine.coordinator.acquire()
+    store._engine.coordinator.take()
     try:
         assert run("set", "shop", "key", "2", "--timeout", "0.05", code=FAILED).stderr
     finally:

@@ -152,7 +152,7 @@ def test_an_event_that_never_happened_is_not_announced_by_a_later_death(director
         for store in range(1, 40):
             engine, tape = case.open_taped(image, last=store)
             slot = next(iter(engine.scan())).slot
-            engine.coordinator.acquire()
+            engine.coordinator.take()
             try:
                 engine.writer.republish_locked(slot)
             except Killed:
