@@ -95,7 +95,6 @@ class _Retry(Exception):  # noqa: N818 - a signal, not an error
     """What was read contradicts itself: it was being rewritten."""
 
 
-_RETRY = _Retry()
 _TRY_AGAIN = (_Retry, *_TORN)
 
 
@@ -204,16 +203,16 @@ class Reader:
                             _, key_length, _, _, value_length = RECORD_LENGTHS.unpack_from(data, at)
                             copy = data[at : at + RECORD_SIZE + key_length + value_length]
                             if crc32(copy, word) != words[cell + 1] or words[slot] != word:
-                                raise _RETRY
+                                raise _Retry
                             at = RECORD_SIZE + key_length
                             if copy[RECORD_SIZE:at] == key:
                                 _, _, kind, flags, _, version, written, expires = RECORD.unpack_from(copy)
                                 return _record((slot, word, kind, flags, version, written, expires, key, copy[at:]))
                         elif words[cell + 1] != word or words[slot] != word:
-                            raise _RETRY
+                            raise _Retry
                 i = i + 1 & mask
                 if i == start:  # a full circle: a table that is being re-used
-                    raise _RETRY
+                    raise _Retry
             # A miss. It counts if nothing that could hide a key moved around a whole fenced probe.
             fence()
             now = (words[DESCRIPTORS + (hashed & PARTITIONS - 1)], words[STRUCTURE], words[COMMIT])
@@ -221,7 +220,7 @@ class Reader:
                 return None
             seen = now
             fence()
-        raise _RETRY
+        raise _Retry
 
     def read_slot(self, slot: int) -> Optional[Record]:
         """What the slot holds, expired or not; None if nothing. Raises ``_Retry`` where it was rewritten."""
@@ -247,7 +246,7 @@ class Reader:
         if word & WORD_PENDING:
             fence()
         if torn or words[slot] != word:
-            raise _RETRY
+            raise _Retry
         if not block:
             return None
         _, key_length, kind, flags, _, version, written, expires = RECORD.unpack_from(copy)
