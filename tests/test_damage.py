@@ -1,5 +1,7 @@
 """What a writer does in a region whose lists were damaged: it refuses, and no record is lost for it."""
 
+import contextlib
+
 import pytest
 
 from crash.scenarios import fill, key, write
@@ -161,5 +163,101 @@ def test_an_image_with_a_wrong_count_comes_back_whole(place, count):  # noqa: F8
     engine = place.engine()
     assert contents(engine) == before
     assert engine.restored.records == 3000
+    assert engine.check() == []
+    engine.close()
+
+
+@pytest.mark.parametrize("pages", [1, 2, 5])
+def test_a_published_length_that_is_too_short(directory, pages):
+    """The records behind it are there, in the file: repair maps all of that before it looks."""
+    engine = Engine("s", str(directory), Options())
+    for number in range(40):
+        engine.put(key(number), 1, bytes([number]) * 9000)
+    before = contents(engine)
+    length = engine.region.words[layout.LENGTH]
+    assert length > 5
+    engine.region.words[layout.LENGTH] = pages
+    engine.close()
+    engine = Engine("s", str(directory), Options())
+    assert engine.check() != []
+    assert engine.repair() == []
+    assert contents(engine) == before
+    assert engine.region.words[layout.LENGTH] == length
+    assert engine.check() == []
+    engine.close()
+
+
+def long_chain(directory):
+    engine = Engine("s", str(directory), Options())
+    fill(engine, 300)
+    first = engine.region.words[layout.CHUNK_FIRST]
+    second = engine.region.words[4 * first + 2]
+    assert engine.region.words[4 * second + 2], "three chunks"
+    return engine, first, second
+
+
+CHAIN = {
+    "lost": lambda words, first, second: (layout.CHUNK_FIRST, 0),
+    "leads nowhere": lambda words, first, second: (layout.CHUNK_FIRST, 1 << 30),
+    "ends early": lambda words, first, second: (4 * first + 2, 0),
+    "goes round": lambda words, first, second: (4 * second + 2, first),
+    "leads into a record": lambda words, first, second: (4 * first + 2, words[layout.TOP] - 2),
+    "kind": lambda words, first, second: (4 * second + 1, 77),
+    "units": lambda words, first, second: (4 * second, 7 << 2 | layout.TAG_SYSTEM),
+    "tag": lambda words, first, second: (4 * second, 0x12345678),
+    "fewer slots": lambda words, first, second: (4 * second + 3, 3),
+    "more slots": lambda words, first, second: (4 * second + 3, 1500),
+    "no slots": lambda words, first, second: (4 * second + 3, 0),
+}
+
+
+@pytest.mark.parametrize("dead", [0, layout.KIND_CLEAR, layout.KIND_REBUILD, layout.KIND_REPAIR], ids=str)
+@pytest.mark.parametrize("damage", CHAIN)
+def test_a_broken_chain_of_slots_costs_no_record(directory, damage, dead):
+    """Neither a recovery nor a repair takes what is left of it for all there is."""
+    engine, first, second = long_chain(directory)
+    before = contents(engine)
+    words = engine.region.words
+    address, value = CHAIN[damage](words, first, second)
+    words[address] = value
+    words[layout.DIRTY] = dead and engine.writer.nonce | dead
+    engine.close()
+    engine = Engine("s", str(directory), Options())
+    problems = ["it is refused"]
+    with contextlib.suppress(RegionDamagedError):
+        problems = engine.check()
+    assert problems
+    engine.repair()
+    assert engine.check() == []
+    assert contents(engine) == before
+    engine.put(b"snew", 1, b"v")
+    assert engine.check() == []
+    engine.close()
+
+
+def test_a_chain_and_a_heap_that_are_both_broken(directory):
+    """The first block of the heap is damaged, so nothing can be walked; the tables are gone, so nothing is named."""
+    engine, _, _ = long_chain(directory)
+    before = contents(engine)
+    words = engine.region.words
+    words[layout.CHUNK_FIRST] = 12345
+    words[4 * layout.HEAP_START] = 0xFFFFFFFF
+    for partition in range(layout.PARTITIONS):
+        words[layout.DESCRIPTORS + partition] = 0
+    engine.repair()
+    assert engine.check() == []
+    assert contents(engine) == before
+    engine.close()
+
+
+def test_a_region_without_any_slot_gets_new_ones(directory):
+    engine = Engine("s", str(directory), Options())
+    words = engine.region.words
+    block = words[layout.CHUNK_FIRST]
+    words[layout.CHUNK_FIRST] = 0
+    words[4 * block : 4 * block + 4 + 8 * 31] = memoryview(bytes(16 + 32 * 31)).cast("I")
+    engine.repair()
+    assert engine.check() == []
+    fill(engine, 100)
     assert engine.check() == []
     engine.close()

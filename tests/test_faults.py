@@ -362,3 +362,56 @@ def test_a_read_only_file_system(tmp_path):
             assert store.check() == []
     finally:
         subprocess.run(["umount", "-l", str(mounted)], check=False)
+
+
+# --- files of others ---------------------------------------------------------------------------------------------
+class Marker:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make files of other users")
+@pytest.mark.parametrize("how", ["owner", "mode"])
+def test_a_crafted_store_of_another_user_is_never_unpickled(place, tmp_path, how):  # noqa: F811
+    """Neither his region nor his image, whichever way it is opened; the same files of ours are."""
+    marker = tmp_path / "marker"
+    with place.open(persist=True) as store:
+        store["trap"] = Marker(str(marker))
+        store.flush()
+    region, kept = place.regions / "s.region", place.newest()
+
+    def hand_over(path):
+        if how == "owner":
+            os.chown(path, 12345, 12345)
+        else:
+            path.chmod(0o622)
+
+    def take_back(path):
+        os.chown(path, os.geteuid(), os.getegid())
+        path.chmod(0o600)
+
+    hand_over(region)
+    for mode in ("r", "w", "c", "n"):
+        with pytest.raises(ipcdatastore.UntrustedRegionError):
+            place.open(mode=mode)
+    take_back(region)
+    hand_over(kept)
+    with place.open("other", snapshot_directory=str(tmp_path / "elsewhere")) as store:
+        for salvage in (False, True):
+            with pytest.raises(ipcdatastore.UntrustedRegionError):
+                store.restore(kept, salvage=salvage)
+        assert len(store) == 0
+    place.reboot()
+    with pytest.raises(ipcdatastore.UntrustedRegionError):
+        place.open()
+    assert not marker.exists()
+    take_back(kept)
+    with place.open() as store:
+        store["trap"].close()
+        assert store.check() == []
+    assert marker.exists()

@@ -16,7 +16,7 @@ LAYERS = [
     {"region", "lockfile", "image"},
     {"coordinator", "heap", "archive"},
     {"index", "intent", "log"},
-    {"reader", "check"},
+    {"reader", "check", "chain"},
     {"journal"},
     {"rebuild"},
     {"recovery"},

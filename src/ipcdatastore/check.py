@@ -270,8 +270,9 @@ def _system_blocks(facts: _Facts) -> Iterator[str]:
     if words[LOG]:
         wanted[words[LOG]] = SYSTEM_LOG
     found = {unit: kind for unit, (kind, _) in facts.system.items()}
-    for unit in sorted(set(wanted) ^ set(found)):
-        yield f"system block {unit}: wanted {wanted.get(unit)}, found {found.get(unit)}"
+    for unit in sorted({**wanted, **found}):
+        if wanted.get(unit) != found.get(unit):
+            yield f"system block {unit}: wanted {wanted.get(unit)}, found {found.get(unit)}"
     if words[LOG]:
         log.ring(facts.region)
     if len(set(tables)) != len(tables):

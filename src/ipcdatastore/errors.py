@@ -38,6 +38,8 @@ attributes, and survives pickling. All of them can be imported from :mod:`ipcdat
 
 from __future__ import annotations
 
+import struct
+
 TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional, Tuple, Type
@@ -72,6 +74,9 @@ __all__ = [
     "UntrustedRegionError",
     "WaitEndedError",
 ]
+
+# What loads from damaged bytes end in: addresses outside of the region, lengths beyond its end, numbers too large.
+BROKEN = (IndexError, struct.error, OverflowError, ValueError)
 
 
 class DatastoreError(Exception):

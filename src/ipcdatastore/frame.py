@@ -17,13 +17,12 @@ is the same as a death. ``finally`` frees the lock and never clears the mark.
 
 from __future__ import annotations
 
-import struct
 import time
 from zlib import crc32
 
 from . import heap, index, intent
 from .coordinator import Coordinator
-from .errors import DatastoreError, LockLostError, ReadOnlyError, RegionDamagedError, TooLargeError
+from .errors import BROKEN, DatastoreError, LockLostError, ReadOnlyError, RegionDamagedError, TooLargeError
 from .heap import Plan
 from .layout import (
     ALERT,
@@ -67,8 +66,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-# What loads from damaged bytes end in: addresses outside of the region, lengths beyond its end, numbers too large.
-BROKEN = (IndexError, struct.error, OverflowError, ValueError)
 ALERT_SHIFT = 30  # ALERT counts in about seconds: nanoseconds >> 30
 ALERT_SECONDS = 8  # for so long writers log and wake after somebody asked them to
 

@@ -381,6 +381,10 @@ class Image:
         if any(4 * (first + SLOT_WORDS * count) > self._raw for first, count in self._chunks):
             self._chunks = []
             raise self.damaged("a chunk of slots lies outside of its raw copy")
+        if not layout.PAGE <= max_size <= layout.MAX_REGION or not cleared <= version <= layout.MAX_VERSION:
+            raise self.damaged(
+                f"it is of version {version}, cleared at {cleared}, with a size limit of {max_size} bytes"
+            )
         if persist not in layout.PERSIST_POLICIES.values() or evict not in layout.EVICT_POLICIES.values():
             raise FormatError(
                 f"the image {self.path} has policies unknown to this release: upgrade ipcdatastore here", path=self.path
@@ -434,8 +438,7 @@ class Image:
         """Where entries and chunks are, of an image without a footer: the chain of chunks is in the raw copy."""
         if self.size < IMAGE_START:
             return
-        if IMAGE_START + self._raw > self.size:
-            self._raw = (self.size - IMAGE_START) // UNIT * UNIT
+        self._raw = min(self._raw, self.size - IMAGE_START) // UNIT * UNIT
         self._entries = (IMAGE_START + self._raw, self.size)
         if self._raw < layout.HEADER_SIZE:
             return

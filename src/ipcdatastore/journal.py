@@ -68,6 +68,8 @@ def entry_address(words: Any, number: int) -> int:
 def entries(words: Any) -> List[Entry]:
     """The entries that hold."""
     first, last = entry_address(words, 0), entry_address(words, words[JOURNAL_COUNT])
+    if last > len(words):
+        raise IndexError("the journal's entries reach beyond the region")
     flat = words[first:last].tolist()
     return [Entry(*flat[i : i + JOURNAL_WORDS]) for i in range(0, len(flat), JOURNAL_WORDS)]
 

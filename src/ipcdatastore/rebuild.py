@@ -8,11 +8,12 @@ store each switches readers over, so nobody reads a table while it is written. M
 
 from __future__ import annotations
 
+import os
 import struct
 from zlib import crc32
 
-from . import index, journal, log
-from .errors import RegionDamagedError
+from . import chain, index, journal, log
+from .errors import RegionDamagedError, StoreFullError
 from .layout import (
     BLOCK_HEADER_WORDS,
     CHUNK_CURRENT,
@@ -62,7 +63,6 @@ from .layout import (
     SLOT_TOP,
     SLOT_WORDS,
     STRUCTURE,
-    SYSTEM_CHUNK,
     SYSTEM_JOURNAL,
     SYSTEM_LOG,
     SYSTEM_TABLE,
@@ -78,8 +78,6 @@ from .layout import (
     VERSION_LONG,
     WORD_CELL,
     WORD_PENDING,
-    chunk_capacity,
-    chunk_size,
     journal_size,
     list_class,
     record_units,
@@ -93,6 +91,7 @@ TYPE_CHECKING = False  # importing `typing` would be a third of the import time
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
+MAX_SEQ = 0xFFFFFFFF >> SEQ_SHIFT
 VERSION_JUMP = 1 << 32  # past every version that was given out and is not known: of a damaged header, since an image
 
 if TYPE_CHECKING:
@@ -127,6 +126,12 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     if after_damage and region.longs[VERSION_LONG] > MAX_VERSION:
         region.longs[VERSION_LONG] = 0  # no version was ever that high: the records tell below
     region.longs[VERSION_LONG] += jump
+    if salvage:
+        _map_all(region)
+        chain.mend(region)
+        words = region.words
+    else:
+        chain.check(region)
     _settle(region, after_damage, salvage)
     # An earlier rebuild may have died after it switched some tables. What those replaced is used again below, so
     # whoever still reads there must not take what he finds for the truth.
@@ -162,15 +167,19 @@ def rebuild(region: Any, nonce: int, *, after_damage: bool = False, salvage: boo
     words[COUNT] = len(seen.extents)
     words[EXPIRING] = seen.expiring
     words[JOURNAL_COUNT] = 0
-    longs = region.longs
-    longs[VERSION_LONG] = max(longs[VERSION_LONG], seen.version + jump)
+    _store_versions(region, seen.version + jump, salvage)
     if seen.flagged and not words[FLAGGED]:
         words[FLAGGED] = 1
+    words[DIRTY] = nonce
+    return seen.damaged
+
+
+def _store_versions(region: Any, least: int, salvage: bool) -> None:
+    longs = region.longs
+    longs[VERSION_LONG] = max(longs[VERSION_LONG], least)
     if salvage:
         longs[CLEARED_LONG] = min(longs[CLEARED_LONG], longs[VERSION_LONG])
         longs[FLUSHED_LONG] = 0  # the images do not show what was given up
-    words[DIRTY] = nonce
-    return seen.damaged
 
 
 def _settle(region: Any, burn: bool, salvage: bool) -> None:
@@ -179,7 +188,13 @@ def _settle(region: Any, burn: bool, salvage: bool) -> None:
     decided = words[COMMIT] & 1
     for slot in index.slots(words):
         word = words[slot]
-        if word & WORD_PENDING:
+        if word >> SEQ_SHIFT > MAX_SEQ - 4:  # past every word that is given out
+            if not salvage:
+                raise RegionDamagedError(
+                    f"the word of slot {slot} is damaged", path=region.path, problems=(f"slot {slot}",)
+                )
+            _give_up(region, slot, word)
+        elif word & WORD_PENDING:
             before = word_before_mark(word)
             if decided:
                 words[slot] = final_word(before)
@@ -287,6 +302,8 @@ def _find_doubles(region: Any, seen: Scan) -> None:
 def _give_up(region: Any, slot: int, before: int) -> None:
     words = region.words
     target = burnt_word(before)
+    if target >> SEQ_SHIFT > MAX_SEQ:  # of a damaged word: the slot is never used again
+        target = SEQ_RETIRE << SEQ_SHIFT
     cell = slot + SLOT_CELL + 2 * (target & WORD_CELL)
     words[cell] = 0
     words[cell + 1] = target
@@ -311,12 +328,16 @@ def _mend_header(region: Any) -> None:
         region.longs[MAX_SIZE_LONG] = max(DEFAULT_MAX_SIZE, region.units * UNIT)
     if words[LENGTH] * PAGE_UNITS != region.units:
         words[LENGTH] = region.units // PAGE_UNITS
-    for first, count in index.chunks(words):
-        tag = first - BLOCK_HEADER_WORDS
-        units = words[tag] >> 2
-        if words[tag] & TAG_MASK != TAG_SYSTEM or chunk_capacity(units) != count:
-            words[tag] = size_class(chunk_size(count))[1] << 2 | TAG_SYSTEM
-        words[tag + 1] = SYSTEM_CHUNK
+
+
+def _map_all(region: Any) -> None:
+    """Have the region reach to the end of its file: the published length may be what was damaged."""
+    pages = min(os.fstat(region.file.fileno()).st_size, MAX_REGION) // PAGE
+    if pages > region.words[LENGTH]:
+        try:
+            region.grow_locked(pages)
+        except StoreFullError:
+            return  # the file was made longer, and not filled: nothing is there
 
 
 def _kept(words: Any, address: int, kind: int, size: Callable[[int], int], used: List[Extent]) -> List[Extent]:

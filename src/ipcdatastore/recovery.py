@@ -12,10 +12,8 @@ weak ordering concerns live readers only.
 
 from __future__ import annotations
 
-import struct
-
-from . import index, intent, journal, log, rebuild
-from .errors import DatastoreError, RegionDamagedError, StoreFullError
+from . import chain, index, intent, journal, log, rebuild
+from .errors import BROKEN, DatastoreError, RegionDamagedError, StoreFullError
 from .layout import (
     ALERT,
     CHANGE,
@@ -57,11 +55,13 @@ def recover(region: Any, nonce: int) -> None:
     try:
         try:
             _finish(region, nonce)
-        except (_Unusable, IndexError, struct.error):
+        except DatastoreError:
+            raise
+        except (_Unusable, *BROKEN):
             rebuild.rebuild(region, nonce, after_damage=True)
     except StoreFullError:
         raise  # the disk is full for now: the next writer tries again
-    except (DatastoreError, IndexError, struct.error) as error:
+    except (DatastoreError, *BROKEN) as error:
         region.words[STATE] = STATE_DAMAGED
         raise RegionDamagedError(
             f"the region {region.path} is damaged and closed to writers: {error}; `repair` saves what is whole",
@@ -141,6 +141,7 @@ def _finish_transaction(region: Any, nonce: int) -> None:
 def _finish_clear(region: Any, nonce: int) -> None:
     """All slots or none: with an odd commit word the pending ones go on; otherwise, with any left, all go back."""
     words = region.words
+    chain.check(region)  # or what is taken for slots would be burnt
     if words[COMMIT] & 1:
         pending = [slot for slot in index.slots(words) if words[slot] & WORD_PENDING]
         version = region.longs[VERSION_LONG]

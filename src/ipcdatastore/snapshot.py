@@ -22,8 +22,8 @@ import time
 from zlib import crc32
 
 from . import check, image, index
-from .errors import RegionDamagedError
-from .frame import BROKEN, Frame
+from .errors import BROKEN, RegionDamagedError
+from .frame import Frame
 from .image import Facts, ImageWriter
 from .layout import (
     CLEARED_LONG,
