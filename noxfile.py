@@ -118,6 +118,30 @@ def torture(session):
 
 
 @nox.session
+def fuzz(session):
+    """Damage regions and images, by the million if need be, and judge what comes of it; `-- --help` tells more."""
+    session.install("-e", ".[test]")
+    with session.chdir(ROOT / "tests"):
+        session.run("python", "-m", "fuzz", *session.posargs)
+
+
+@nox.session
+def soak(session):
+    """Mixed load with kills for half an hour; do memory and descriptors grow? `-- --svg FILE` draws the curves."""
+    session.install("-e", ".[test]")
+    with session.chdir(ROOT / "tests"):
+        session.run("python", "-m", "soak", *session.posargs)
+
+
+@nox.session
+def arm(session):
+    """The suite under ARM of 64 and 32 bits, and regions exchanged with it; as root, on Debian. Arguments: pytest's."""
+    session.install("-e", ".[test]")
+    with session.chdir(ROOT / "tests"):
+        session.run("python", "-m", "arm", *session.posargs)
+
+
+@nox.session
 def bench(session):
     """Print the figures, with those of the peers, and write them as JSON."""
     session.install("-e", ".[bench]")
